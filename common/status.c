@@ -1,0 +1,18 @@
+// The one buffer a thread needs for its latest failure.
+#include "status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+status status_fail(const char *format, ...)
+{
+    static _Thread_local char message[1024];
+    char fresh[sizeof message]; // the arguments may point into message
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(fresh, sizeof fresh, format, arguments);
+    va_end(arguments);
+    memcpy(message, fresh, sizeof message);
+    return message;
+}
