@@ -1,4 +1,4 @@
-// The eight numbers that make a GPT-2, and where they come from: config.json or the name of a synthetic model.
+// The seven numbers that make a GPT-2, and where they come from: config.json or the name of a synthetic model.
 #ifndef LOCKSTEP_CONFIG_H
 #define LOCKSTEP_CONFIG_H
 
