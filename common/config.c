@@ -3,19 +3,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "file.h"
-#include "memory.h"
 
-enum {
-    LARGEST = 1 << 24,      // of any one number: far beyond every GPT-2, and products of two stay within 64 bits
-    CONFIG_BYTES = 1 << 20, // of config.json, which takes about 700
-};
+enum { LARGEST = 1 << 24 }; // of any one number: far beyond every GPT-2, and products of two stay within 64 bits
 
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that selects none.
 static const struct {
@@ -107,28 +101,6 @@ static status read_object(const char *path, const json_t *object, config *out)
     return s ? s : check_heads(path, out);
 }
 
-// The whole of config.json, parsed.
-static status read_json(const char *path, json_t **out)
-{
-    int fd;
-    uint64_t bytes;
-    status s = file_open(path, "name a directory with config.json, model.safetensors and a tokenizer", &fd, &bytes);
-    if (s)
-        return s;
-    char *text = bytes > CONFIG_BYTES ? NULL : memory_array((size_t)bytes, 1);
-    if (bytes > CONFIG_BYTES)
-        s = status_fail("%s: larger than %d bytes, so not a config.json: fetch it again", path, CONFIG_BYTES);
-    else if (!text)
-        s = memory_failed(path);
-    if (!s)
-        s = file_read(fd, path, 0, text, (size_t)bytes);
-    if (!s)
-        s = file_parse_json(path, text, (size_t)bytes, out);
-    memory_free(text);
-    close(fd);
-    return s;
-}
-
 status config_read(const char *dir, config *out)
 {
     char path[FILE_PATH_SIZE];
@@ -136,7 +108,7 @@ status config_read(const char *dir, config *out)
     *out = (config){0};
     status s = file_path(dir, "config.json", path);
     if (!s)
-        s = read_json(path, &object);
+        s = file_read_json(dir, "config.json", &object);
     if (!s)
         s = read_object(path, object, out);
     json_decref(object);

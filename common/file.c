@@ -1,14 +1,18 @@
-// Reading the files of a model, with care.
+// Reading the files of a model, with care: each failure names the file, the reason and the cure.
 #include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
+
+enum {
+    FIRST_BYTES = 1 << 16,   // of a stream, before it grows
+    LARGEST_BYTES = 1 << 28, // of a file read whole: vocabularies and their like take a few MB
+};
 
 status file_path(const char *dir, const char *name, char path[FILE_PATH_SIZE])
 {
@@ -18,32 +22,38 @@ status file_path(const char *dir, const char *name, char path[FILE_PATH_SIZE])
     return NULL;
 }
 
-status file_open(const char *path, const char *cure, int *fd, uint64_t *bytes)
+bool file_exists(const char *dir, const char *name)
 {
-    *fd = open(path,
-               O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe without a writer would block; to a file it means nothing
-    if (*fd < 0)
-        return status_fail("%s: %s: %s", path, strerror(errno), cure);
+    char path[FILE_PATH_SIZE];
+    return !file_path(dir, name, path) && access(path, F_OK) == 0;
+}
+
+status file_open(const char *path, int *fd, uint64_t *bytes)
+{
     struct stat about;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // not to wait for the other end of a pipe
+    if (*fd < 0)
+        return status_fail("%s: %s: check the model's directory", path, strerror(errno));
     if (fstat(*fd, &about) == 0 && S_ISREG(about.st_mode)) {
         *bytes = (uint64_t)about.st_size;
         return NULL;
     }
     close(*fd);
     *fd = -1;
-    return status_fail("%s: not a regular file: %s", path, cure);
+    return status_fail("%s: not a regular file: check the model's directory", path);
 }
 
-status file_read(int fd, const char *path, uint64_t offset, void *to, size_t bytes)
+status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t bytes)
 {
     for (char *p = to; bytes > 0;) {
         ssize_t n = pread(fd, p, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return status_fail("%s: cannot read: %s: check the disk, or fetch the file again", path, strerror(errno));
+            return status_fail("%s: cannot be read: %s: check the disk, or fetch the file again", path,
+                               strerror(errno));
         if (n == 0)
-            return status_fail("%s: ends at byte %llu, in the middle of its data: fetch it again", path,
+            return status_fail("%s: ends at byte %llu while it is being read: leave it alone, or fetch it again", path,
                                (unsigned long long)offset);
         p += n;
         bytes -= (size_t)n;
@@ -52,23 +62,98 @@ status file_read(int fd, const char *path, uint64_t offset, void *to, size_t byt
     return NULL;
 }
 
-static void *allocate(size_t bytes)
+static status read_whole(int fd, const char *path, uint64_t size, char **bytes)
 {
-    return memory_resize(NULL, bytes, 1);
+    if (size > LARGEST_BYTES)
+        return status_fail("%s: %llu bytes are more than such a file can have (%d): fetch it again", path,
+                           (unsigned long long)size, LARGEST_BYTES);
+    *bytes = memory_array((size_t)size + 1, 1);
+    if (!*bytes)
+        return memory_failed(path);
+    status s = file_read_at(fd, path, 0, *bytes, (size_t)size);
+    if (s) {
+        memory_free(*bytes);
+        *bytes = NULL;
+    }
+    return s;
 }
 
-status file_parse_json(const char *path, const char *text, size_t bytes, json_t **out)
+status file_read(const char *dir, const char *name, char **bytes, size_t *n)
+{
+    char path[FILE_PATH_SIZE];
+    int fd;
+    uint64_t size;
+    *bytes = NULL;
+    status s = file_path(dir, name, path);
+    if (!s)
+        s = file_open(path, &fd, &size);
+    if (s)
+        return s;
+    *n = (size_t)size;
+    s = read_whole(fd, path, size, bytes);
+    close(fd);
+    return s;
+}
+
+status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n)
+{
+    size_t capacity = 0;
+    *bytes = NULL;
+    *n = 0;
+    do {
+        if (*n == capacity) {
+            capacity = capacity ? 2 * capacity : FIRST_BYTES;
+            char *more = memory_resize(*bytes, capacity + 1, 1);
+            if (!more) {
+                memory_free(*bytes);
+                *bytes = NULL;
+                return memory_failed(name);
+            }
+            *bytes = more;
+        }
+        *n += fread(*bytes + *n, 1, capacity - *n, f);
+    } while (*n == capacity);
+    (*bytes)[*n] = '\0';
+    if (!ferror(f))
+        return NULL;
+    memory_free(*bytes);
+    *bytes = NULL;
+    return status_fail("%s: cannot be read: %s: check where it comes from", name, strerror(errno));
+}
+
+static _Thread_local bool json_starved; // Jansson calls some failed allocations an "invalid token"
+
+static void *json_allocate(size_t n)
+{
+    void *p = memory_resize(NULL, n, 1); // many small ones: no need of zeros or alignment
+    json_starved |= !p;
+    return p;
+}
+
+status file_parse_json(const char *path, const char *text, size_t n, json_t **root)
 {
     json_error_t error;
-    json_set_alloc_funcs(allocate, memory_free);
-    *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
-    if (!*out && json_error_code(&error) == json_error_out_of_memory)
-        return memory_failed(path);
-    if (!*out)
-        return status_fail("%s: not valid JSON (line %d: %s): fetch it again", path, error.line, error.text);
-    if (json_is_object(*out))
+    json_set_alloc_funcs(json_allocate, memory_free);
+    json_starved = false;
+    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    if (*root)
         return NULL;
-    json_decref(*out);
-    *out = NULL;
-    return status_fail("%s: holds JSON, but not an object {...}: fetch it again", path);
+    if (json_starved)
+        return memory_failed(path);
+    return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error.line, error.text);
+}
+
+status file_read_json(const char *dir, const char *name, json_t **root)
+{
+    char path[FILE_PATH_SIZE], *text;
+    size_t n;
+    *root = NULL;
+    status s = file_path(dir, name, path);
+    if (!s)
+        s = file_read(dir, name, &text, &n);
+    if (s)
+        return s;
+    s = file_parse_json(path, text, n, root);
+    memory_free(text);
+    return s;
 }

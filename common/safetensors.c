@@ -65,11 +65,25 @@ static void widen_bf16(const uint16_t *from, size_t n, float *to)
 }
 
 static const dtype DTYPES[] = {
-    {"F32", 4, NULL},     {"F16", 2, widen_f16}, {"BF16", 2, widen_bf16}, // the ones that can be read, and
-    {"BOOL", 1, NULL},    {"U8", 1, NULL},       {"I8", 1, NULL},         {"F8_E5M2", 1, NULL},
-    {"F8_E4M3", 1, NULL}, // those of buffers
-    {"U16", 2, NULL},     {"I16", 2, NULL},      {"U32", 4, NULL},        {"I32", 4, NULL},
-    {"U64", 8, NULL},     {"I64", 8, NULL},      {"F64", 8, NULL},
+    // The ones that can be read,
+    {"F32", 4, NULL},
+    {"F16", 2, widen_f16},
+    {"BF16", 2, widen_bf16},
+    // and those of buffers nobody reads.
+    {"BOOL", 1, NULL},
+    {"U8", 1, NULL},
+    {"I8", 1, NULL},
+    {"F8_E5M2", 1, NULL},
+    {"F8_E4M3", 1, NULL},
+    {"F8_E8M0", 1, NULL},
+    {"U16", 2, NULL},
+    {"I16", 2, NULL},
+    {"U32", 4, NULL},
+    {"I32", 4, NULL},
+    {"U64", 8, NULL},
+    {"I64", 8, NULL},
+    {"F64", 8, NULL},
+    {"C64", 8, NULL},
 };
 
 static const dtype *find_dtype(const char *name)
@@ -186,7 +200,7 @@ static status parse_header(safetensors *file, uint64_t bytes)
     char *text = memory_array((size_t)bytes, 1);
     if (!text)
         return memory_failed(file->path);
-    status s = file_read(file->fd, file->path, LENGTH_BYTES, text, (size_t)bytes);
+    status s = file_read_at(file->fd, file->path, LENGTH_BYTES, text, (size_t)bytes);
     if (!s && text[0] != '{')
         s = status_fail("%s: its header does not begin with {, so it is not a safetensors file: " AGAIN, file->path);
     if (!s)
@@ -198,14 +212,13 @@ static status parse_header(safetensors *file, uint64_t bytes)
 static status read_header(safetensors *file)
 {
     uint64_t file_bytes, header_bytes;
-    status s = file_open(file->path, "name a directory with config.json, model.safetensors and a tokenizer", &file->fd,
-                         &file_bytes);
+    status s = file_open(file->path, &file->fd, &file_bytes);
     if (s)
         return s;
     if (file_bytes < LENGTH_BYTES)
         return status_fail("%s: only %llu bytes long, so not a safetensors file: " AGAIN, file->path,
                            (unsigned long long)file_bytes);
-    s = file_read(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
+    s = file_read_at(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
     if (s)
         return s;
     if (header_bytes < 2 || header_bytes > HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES)
@@ -224,13 +237,8 @@ status safetensors_open(const char *path, safetensors **out)
     if (!file)
         return memory_failed(path);
     file->fd = -1;
-    status s = strlen(path) < sizeof file->path
-                   ? NULL
-                   : status_fail("%.64s...: the path is too long: use a shorter one", path);
-    if (!s) {
-        strcpy(file->path, path);
-        s = read_header(file);
-    }
+    snprintf(file->path, sizeof file->path, "%s", path); // file_path has made it fit
+    status s = read_header(file);
     if (s)
         safetensors_close(file);
     else
@@ -263,13 +271,13 @@ const safetensor *safetensors_find(const safetensors *file, const char *name)
 status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count, float *values)
 {
     if (t->type == &DTYPES[0])
-        return file_read(file->fd, file->path, t->offset + first * sizeof *values, values, count * sizeof *values);
+        return file_read_at(file->fd, file->path, t->offset + first * sizeof *values, values, count * sizeof *values);
     if (!t->type->widen)
         return status_fail("%s: tensor %.128s: its numbers are %s: save it as F32, F16 or BF16", file->path, t->name,
                            t->type->name);
     for (size_t done = 0; done < count;) {
         size_t n = size_min(PIECE, count - done);
-        status s = file_read(file->fd, file->path, t->offset + (first + done) * 2, file->piece, n * 2);
+        status s = file_read_at(file->fd, file->path, t->offset + (first + done) * 2, file->piece, n * 2);
         if (s)
             return s;
         t->type->widen(file->piece, n, values + done);
