@@ -9,13 +9,13 @@
 
 // The letters of the whole project (see notes/README.md).
 typedef struct config {
-    size_t L;    // layers (n_layer)
-    size_t C;    // channels (n_embd)
-    size_t H;    // heads (n_head), a divisor of C
-    size_t F;    // channels inside the feed-forward network (n_inner), 4 C unless said
-    size_t V;    // rows of wte: at least as many as the tokenizer has tokens
-    size_t T;    // the longest context (n_positions)
-    float eps;   // layer_norm_epsilon
+    size_t L;  // layers (n_layer)
+    size_t C;  // channels (n_embd)
+    size_t H;  // heads (n_head), a divisor of C
+    size_t F;  // channels inside the feed-forward network (n_inner), 4 C unless said
+    size_t V;  // rows of wte: at least as many as the tokenizer has tokens
+    size_t T;  // the longest context (n_positions)
+    float eps; // layer_norm_epsilon
 } config;
 
 // D, the channels of one head.
@@ -24,13 +24,13 @@ static inline size_t config_head_size(const config *c)
     return c->C / c->H;
 }
 
-// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the loader replaces it by wte's rows.
-// Refuses, naming the file and the cure, what this GPT-2 does not compute (design: other activations, scaled attention variants) and
-// values that are absent, not whole numbers, zero, negative or beyond 2^24.
+// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the loader replaces it by
+// wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not compute (design: other activations,
+// scaled attention variants) and values that are absent, not whole numbers, zero, negative or beyond 2^24.
 status config_read(const char *dir, config *out);
 
-// Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1". Every key may be left out
-// (then it is that of 124M; F = 4 C; seed 0).
+// Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1". Every key may be
+// left out (then it is that of 124M; F = 4 C; seed 0).
 status config_parse_synthetic(const char *name, config *out, uint64_t *seed);
 
 #endif

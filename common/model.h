@@ -22,8 +22,8 @@ static inline size_t padded(size_t n)
     return panels_for(n) * LANES;
 }
 
-// y = x W + b with W of shape (K, N). Column n of W is lane n % 16 of panel n / 16; a panel is (K, 16) row-major, the panels follow
-// one another. Padding lanes hold 0.
+// y = x W + b with W of shape (K, N). Column n of W is lane n % 16 of panel n / 16; a panel is (K, 16) row-major, the
+// panels follow one another. Padding lanes hold 0.
 typedef struct linear {
     const float *panels; // (ceil(N/16), K, 16)
     const float *bias;   // (padded N), or NULL: no bias
@@ -42,8 +42,8 @@ typedef struct norm {
 
 typedef struct layer {
     norm ln1;
-    linear qkv;    // h.N.attn.c_attn: (C, 3C), q then k then v
-    linear proj;   // h.N.attn.c_proj: (C, C)
+    linear qkv;  // h.N.attn.c_attn: (C, 3C), q then k then v
+    linear proj; // h.N.attn.c_proj: (C, C)
     norm ln2;
     linear fc;     // h.N.mlp.c_fc: (C, F)
     linear fcproj; // h.N.mlp.c_proj: (F, C)
@@ -57,24 +57,26 @@ typedef struct model {
     const float *wpe; // (T, padded C) row-major
     layer *layers;    // (L)
     norm lnf;
-    linear head;      // wte again, or lm_head.weight: (C, V), no bias
-    float *block;     // all of the above in one allocation
+    linear head;  // wte again, or lm_head.weight: (C, V), no bias
+    float *block; // all of the above in one allocation
     size_t block_bytes;
 } model;
 
 // The directory of the model used when none is named.
 const char *model_default(void);
 
-// Loads a directory as Hugging Face publishes it (config.json, model.safetensors) or generates "synthetic:..." (design, section 7).
-// F32, F16, BF16 are widened exactly. On failure *out is NULL and the message names file, tensor and cure.
+// Loads a directory as Hugging Face publishes it (config.json, model.safetensors) or generates "synthetic:..." (design,
+// section 7). F32, F16, BF16 are widened exactly. On failure *out is NULL and the message names file, tensor and cure.
 status model_load(const char *name, model **out);
 
 void model_free(model *m);
 
-// Bytes of the packed weights, padding included, before anything is loaded; and bytes a decoder streams for one token's linear layers.
+// Bytes of the packed weights, padding included, before anything is loaded; and bytes a decoder streams for one token's
+// linear layers.
 size_t model_packed_bytes(const config *c, bool tied);
 
-// Hexadecimal SHA-256 that names these weights: of model.safetensors, or of the synthetic model's canonical name. 65 bytes with its zero.
+// Hexadecimal SHA-256 that names these weights: of model.safetensors, or of the synthetic model's canonical name. 65
+// bytes with its zero.
 status model_digest(const model *m, char hex[65]);
 
 #endif

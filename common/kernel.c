@@ -1,0 +1,100 @@
+// The tile: a few rows times a few panels, all sums in registers. Plain C; the compiler makes the vectors.
+#include "common/kernel.h"
+
+#include "common/numeric.h"
+
+enum { GROUP = 4 }; // panels that all rows pass over before the next ones are fetched
+
+// Whether to ask for the unrolling that keeps `sum` in registers was measured per compiler and width
+// (notes/04-measuring.md).
+#ifndef __clang__
+#    define UNROLL _Pragma("GCC unroll 16")
+#elif defined(__AVX512F__)
+#    define UNROLL _Pragma("unroll")
+#else
+#    define UNROLL
+#endif
+
+// sum[j] = fma(x, b[j], sum[j]) for one row of a panel. Lanes run over outputs j and never over k: this is why neither
+// the tile nor the width of a vector can change a bit.
+static inline __attribute__((always_inline)) void accumulate(float *restrict sum, float x, const float *restrict b)
+{
+#pragma omp simd
+    for (size_t j = 0; j < LANES; j++)
+        sum[j] = numeric_fma(x, b[j], sum[j]);
+}
+
+static inline __attribute__((always_inline)) void copy_lanes(float *restrict to, const float *restrict from)
+{
+#pragma omp simd
+    for (size_t j = 0; j < LANES; j++)
+        to[j] = from[j];
+}
+
+// Adds to y. Every call has constants for `rows` and `count`: the loops over them are unrolled after inlining.
+static inline __attribute__((always_inline)) void tile(const size_t rows, const size_t count, size_t K,
+                                                       const float *restrict a, size_t a_stride, panels b,
+                                                       float *restrict y, size_t y_stride)
+{
+    float sum[TILE_ROWS][GROUP][LANES];
+    UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+        copy_lanes(sum[r][p], y + r * y_stride + p * LANES);
+    for (size_t k = 0; k < K; k++)
+        UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+            accumulate(sum[r][p], a[r * a_stride + k], b.at + p * b.stride + k * LANES);
+    UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+        copy_lanes(y + r * y_stride + p * LANES, sum[r][p]);
+}
+
+static size_t tile_rows(size_t left)
+{
+    return left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+// One tile's rows times GROUP panels or one.
+static void strip(size_t rows, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride)
+{
+#define TILE(ROWS, COUNT) tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride)
+    bool group = b.count == GROUP;
+    switch (rows) {
+    case TILE_ROWS:
+        if (!group)
+            TILE(TILE_ROWS, 1);
+        for (size_t p = 0; group && p < GROUP;
+             p += TILE_PANELS, b.at += TILE_PANELS * b.stride, y += TILE_PANELS * LANES)
+            TILE(TILE_ROWS, TILE_PANELS);
+        break;
+    case 4:
+        group ? TILE(4, GROUP) : TILE(4, 1);
+        break;
+    case 2:
+        group ? TILE(2, GROUP) : TILE(2, 1);
+        break;
+    default:
+        group ? TILE(1, GROUP) : TILE(1, 1);
+    }
+#undef TILE
+}
+
+static void clear(size_t rows, size_t n, float *y, size_t y_stride)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < n; j++)
+            y[r * y_stride + j] = 0.0f;
+}
+
+void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
+                    bool resume)
+{
+    for (size_t p = 0; p < b.count;) {
+        panels some = {b.at + p * b.stride, b.stride, b.count - p >= GROUP ? GROUP : 1};
+        for (size_t r = 0, rows; r < n; r += rows) {
+            float *corner = y + r * y_stride + p * LANES;
+            rows = tile_rows(n - r);
+            if (!resume)
+                clear(rows, some.count * LANES, corner, y_stride);
+            strip(rows, K, a + r * a_stride, a_stride, some, corner, y_stride);
+        }
+        p += some.count;
+    }
+}

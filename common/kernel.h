@@ -1,0 +1,32 @@
+// The one kernel: rows times panels. The linear layers, q.k and p.V are all this product.
+#ifndef LOCKSTEP_KERNEL_H
+#define LOCKSTEP_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/rows.h"
+
+// Rows that one tile computes at once. Attention walks over the rows in such steps.
+#ifdef __AVX512F__
+enum { TILE_ROWS = 12, TILE_PANELS = 2 }; // 24 of 32 registers of 16 lanes accumulate
+#else
+enum { TILE_ROWS = 6, TILE_PANELS = 1 }; // 12 of 16 registers of 8 lanes
+#endif
+
+// What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` floats from one panel to the
+// next.
+typedef struct panels {
+    const float *at;
+    size_t stride, count;
+} panels;
+
+// y (n rows, 16 count) = a (n rows, K) times b. With `resume`, the sums go on from what y holds instead of from +0.
+//
+// The contract: y[r][j] is acc = fma(a[r][k], b[k][j], acc) for k = 0..K-1 ascending, and nothing else. It depends on
+// row r and column j alone: not on how many rows there are, nor on the tile that holds them, nor on the width of a
+// vector.
+void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
+                    bool resume);
+
+#endif

@@ -1,0 +1,82 @@
+// Where a key's and a value's numbers lie.
+#include "common/kv.h"
+
+#include "common/memory.h"
+
+static size_t keys_per_head(const kv *kept)
+{
+    return padded(kept->T) * kept->D;
+}
+
+static size_t values_per_head(const kv *kept)
+{
+    return padded(kept->T) * padded(kept->D);
+}
+
+static float *key(const kv *kept, size_t layer, size_t head, size_t t)
+{
+    return kept->k + (layer * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D + t % LANES;
+}
+
+static float *value(const kv *kept, size_t layer, size_t head, size_t t)
+{
+    return kept->v + (layer * kept->H + head) * values_per_head(kept) + t * LANES;
+}
+
+// From one channel of a key to the next, and from the channels [0, 16) of a value to the next 16.
+enum { KEY_STRIDE = LANES };
+static size_t value_stride(const kv *kept)
+{
+    return padded(kept->T) * LANES;
+}
+
+status kv_create(const config *c, size_t layers, size_t T, kv *out)
+{
+    kv kept = {.layers = layers, .H = c->H, .D = config_head_size(c), .T = T};
+    kept.k = memory_block(layers * kept.H * keys_per_head(&kept) * sizeof(float));
+    kept.v = memory_block(layers * kept.H * values_per_head(&kept) * sizeof(float));
+    *out = kept;
+    if (kept.k && kept.v)
+        return NULL;
+    kv_free(out);
+    return memory_failed("keys and values");
+}
+
+void kv_free(kv *kept)
+{
+    memory_free(kept->k);
+    memory_free(kept->v);
+    *kept = (kv){0};
+}
+
+void kv_store(kv *kept, size_t layer, size_t first, const rows *k, const rows *v, size_t n)
+{
+    for (size_t head = 0; head < kept->H; head++)
+        for (size_t r = 0; r < n; r++) {
+            const float *from_k = row(k, r) + head * kept->D, *from_v = row(v, r) + head * kept->D;
+            float *to_k = key(kept, layer, head, first + r), *to_v = value(kept, layer, head, first + r);
+            for (size_t d = 0; d < kept->D; d++)
+                to_k[d * KEY_STRIDE] = from_k[d];
+            for (size_t d = 0; d < kept->D; d++)
+                to_v[d / LANES * value_stride(kept) + d % LANES] = from_v[d];
+        }
+}
+
+panels kv_keys(const kv *kept, size_t layer, size_t head, size_t T)
+{
+    return (panels){key(kept, layer, head, 0), LANES * kept->D, panels_for(T)};
+}
+
+panels kv_values(const kv *kept, size_t layer, size_t head)
+{
+    return (panels){value(kept, layer, head, 0), value_stride(kept), panels_for(kept->D)};
+}
+
+void kv_read(const kv *kept, size_t layer, size_t head, size_t t, float *k, float *v)
+{
+    const float *from_k = key(kept, layer, head, t), *from_v = value(kept, layer, head, t);
+    for (size_t d = 0; d < kept->D; d++) {
+        k[d] = from_k[d * KEY_STRIDE];
+        v[d] = from_v[d / LANES * value_stride(kept) + d % LANES];
+    }
+}
