@@ -18,19 +18,19 @@ static void weigh_values(panels values, size_t keys, const rows *p, rows *y, siz
 }
 
 // Rows [from, from + n) of one head; n <= TILE_ROWS.
-static void attend_tile(const kv *kept, size_t layer, size_t head, size_t first, size_t from, activations *a, size_t n,
+static void attend_tile(const kv *kept, size_t l, size_t head, size_t first, size_t from, activations *a, size_t n,
                         const tap *to)
 {
     const size_t keys = first + from + 1; // of the tile's first row; each further row has one more
     const float scale = 1.0f / sqrtf((float)kept->D);
     const float *q = row(&a->q, from) + head * kept->D;
-    kernel_product(n, kept->D, q, a->q.stride, kv_keys(kept, layer, head, keys + n - 1), a->scores.at, a->scores.stride,
+    kernel_product(n, kept->D, q, a->q.stride, kv_keys(kept, l, head, keys + n - 1), a->scores.at, a->scores.stride,
                    false);
     for (size_t r = 0; r < n; r++) {
         float *scaled = to->fn ? row(&a->scaled, r) : NULL;
         rowops_softmax(row(&a->scores, r), keys + r, scale, scaled);
     }
-    weigh_values(kv_values(kept, layer, head), keys, &a->scores, &a->attended, n);
+    weigh_values(kv_values(kept, l, head), keys, &a->scores, &a->attended, n);
     for (size_t r = 0; r < n; r++) {
         memcpy(row(&a->heads, from + r) + head * kept->D, row(&a->attended, r), kept->D * sizeof(float));
         tap_head(to, STAGE_SCORES, head, first + from + r, row(&a->scaled, r), keys + r);
@@ -39,9 +39,9 @@ static void attend_tile(const kv *kept, size_t layer, size_t head, size_t first,
     }
 }
 
-void attention(const kv *kept, size_t layer, size_t first, activations *a, size_t n, const tap *to)
+void attention(const kv *kept, size_t l, size_t first, activations *a, size_t n, const tap *to)
 {
     for (size_t head = 0; head < kept->H; head++)
         for (size_t from = 0; from < n; from += TILE_ROWS)
-            attend_tile(kept, layer, head, first, from, a, n - from < TILE_ROWS ? n - from : TILE_ROWS, to);
+            attend_tile(kept, l, head, first, from, a, n - from < TILE_ROWS ? n - from : TILE_ROWS, to);
 }

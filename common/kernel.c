@@ -31,32 +31,32 @@ static inline __attribute__((always_inline)) void copy_lanes(float *restrict to,
         to[j] = from[j];
 }
 
-// Adds to y. Every call has constants for `rows` and `count`: the loops over them are unrolled after inlining.
-static inline __attribute__((always_inline)) void tile(const size_t rows, const size_t count, size_t K,
+// Adds to y. Every call has constants for `height` and `count`: the loops over them are unrolled after inlining.
+static inline __attribute__((always_inline)) void tile(const size_t height, const size_t count, size_t K,
                                                        const float *restrict a, size_t a_stride, panels b,
                                                        float *restrict y, size_t y_stride)
 {
     float sum[TILE_ROWS][GROUP][LANES];
-    UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+    UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
         copy_lanes(sum[r][p], y + r * y_stride + p * LANES);
     for (size_t k = 0; k < K; k++)
-        UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+        UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
             accumulate(sum[r][p], a[r * a_stride + k], b.at + p * b.stride + k * LANES);
-    UNROLL for (size_t r = 0; r < rows; r++) UNROLL for (size_t p = 0; p < count; p++)
+    UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
         copy_lanes(y + r * y_stride + p * LANES, sum[r][p]);
 }
 
-static size_t tile_rows(size_t left)
+static size_t tile_height(size_t left)
 {
     return left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
 // One tile's rows times GROUP panels or one.
-static void strip(size_t rows, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride)
+static void strip(size_t height, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride)
 {
 #define TILE(ROWS, COUNT) tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride)
     bool group = b.count == GROUP;
-    switch (rows) {
+    switch (height) {
     case TILE_ROWS:
         if (!group)
             TILE(TILE_ROWS, 1);
@@ -76,9 +76,9 @@ static void strip(size_t rows, size_t K, const float *a, size_t a_stride, panels
 #undef TILE
 }
 
-static void clear(size_t rows, size_t n, float *y, size_t y_stride)
+static void clear(size_t height, size_t n, float *y, size_t y_stride)
 {
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; r < height; r++)
         for (size_t j = 0; j < n; j++)
             y[r * y_stride + j] = 0.0f;
 }
@@ -88,12 +88,12 @@ void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels 
 {
     for (size_t p = 0; p < b.count;) {
         panels some = {b.at + p * b.stride, b.stride, b.count - p >= GROUP ? GROUP : 1};
-        for (size_t r = 0, rows; r < n; r += rows) {
+        for (size_t r = 0, height; r < n; r += height) {
             float *corner = y + r * y_stride + p * LANES;
-            rows = tile_rows(n - r);
+            height = tile_height(n - r);
             if (!resume)
-                clear(rows, some.count * LANES, corner, y_stride);
-            strip(rows, K, a + r * a_stride, a_stride, some, corner, y_stride);
+                clear(height, some.count * LANES, corner, y_stride);
+            strip(height, K, a + r * a_stride, a_stride, some, corner, y_stride);
         }
         p += some.count;
     }

@@ -13,14 +13,14 @@ static size_t values_per_head(const kv *kept)
     return padded(kept->T) * padded(kept->D);
 }
 
-static float *key(const kv *kept, size_t layer, size_t head, size_t t)
+static float *key(const kv *kept, size_t l, size_t head, size_t t)
 {
-    return kept->k + (layer * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D + t % LANES;
+    return kept->k + (l * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D + t % LANES;
 }
 
-static float *value(const kv *kept, size_t layer, size_t head, size_t t)
+static float *value(const kv *kept, size_t l, size_t head, size_t t)
 {
-    return kept->v + (layer * kept->H + head) * values_per_head(kept) + t * LANES;
+    return kept->v + (l * kept->H + head) * values_per_head(kept) + t * LANES;
 }
 
 // From one channel of a key to the next, and from the channels [0, 16) of a value to the next 16.
@@ -49,12 +49,12 @@ void kv_free(kv *kept)
     *kept = (kv){0};
 }
 
-void kv_store(kv *kept, size_t layer, size_t first, const rows *k, const rows *v, size_t n)
+void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n)
 {
     for (size_t head = 0; head < kept->H; head++)
         for (size_t r = 0; r < n; r++) {
             const float *from_k = row(k, r) + head * kept->D, *from_v = row(v, r) + head * kept->D;
-            float *to_k = key(kept, layer, head, first + r), *to_v = value(kept, layer, head, first + r);
+            float *to_k = key(kept, l, head, first + r), *to_v = value(kept, l, head, first + r);
             for (size_t d = 0; d < kept->D; d++)
                 to_k[d * KEY_STRIDE] = from_k[d];
             for (size_t d = 0; d < kept->D; d++)
@@ -62,19 +62,19 @@ void kv_store(kv *kept, size_t layer, size_t first, const rows *k, const rows *v
         }
 }
 
-panels kv_keys(const kv *kept, size_t layer, size_t head, size_t T)
+panels kv_keys(const kv *kept, size_t l, size_t head, size_t T)
 {
-    return (panels){key(kept, layer, head, 0), LANES * kept->D, panels_for(T)};
+    return (panels){key(kept, l, head, 0), LANES * kept->D, panels_for(T)};
 }
 
-panels kv_values(const kv *kept, size_t layer, size_t head)
+panels kv_values(const kv *kept, size_t l, size_t head)
 {
-    return (panels){value(kept, layer, head, 0), value_stride(kept), panels_for(kept->D)};
+    return (panels){value(kept, l, head, 0), value_stride(kept), panels_for(kept->D)};
 }
 
-void kv_read(const kv *kept, size_t layer, size_t head, size_t t, float *k, float *v)
+void kv_read(const kv *kept, size_t l, size_t head, size_t t, float *k, float *v)
 {
-    const float *from_k = key(kept, layer, head, t), *from_v = value(kept, layer, head, t);
+    const float *from_k = key(kept, l, head, t), *from_v = value(kept, l, head, t);
     for (size_t d = 0; d < kept->D; d++) {
         k[d] = from_k[d * KEY_STRIDE];
         v[d] = from_v[d / LANES * value_stride(kept) + d % LANES];

@@ -17,17 +17,17 @@ typedef struct kv {
 status kv_create(const config *c, size_t layers, size_t T, kv *out);
 void kv_free(kv *kept);
 
-// Stores rows [first, first + n) of a layer: k and v are (n, C) with the heads side by side, row 0 being position
+// Stores rows [first, first + n) of layer l: k and v are (n, C) with the heads side by side, row 0 being position
 // `first`.
-void kv_store(kv *kept, size_t layer, size_t first, const rows *k, const rows *v, size_t n);
+void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n);
 
 // The keys of a head as a right-hand side for rows of q, covering positions 0..T-1 (K = D); its values for rows of p (K
 // = T).
-panels kv_keys(const kv *kept, size_t layer, size_t head, size_t T);
-panels kv_values(const kv *kept, size_t layer, size_t head);
+panels kv_keys(const kv *kept, size_t l, size_t head, size_t T);
+panels kv_values(const kv *kept, size_t l, size_t head);
 
 // Copies out one position's key and value, (D) each.
-void kv_read(const kv *kept, size_t layer, size_t head, size_t t, float *k, float *v);
+void kv_read(const kv *kept, size_t l, size_t head, size_t t, float *k, float *v);
 
 // Bytes that T tokens take when all layers keep theirs: 2 L C T floats, padding not counted.
 static inline size_t kv_bytes(const config *c, size_t T)

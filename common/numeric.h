@@ -82,8 +82,8 @@ static inline float numeric_exp(float x)
 // |error| <= 2^-20 max(|x|, FLT_MIN).
 static inline float numeric_gelu(float x)
 {
-    const float linear = -0x1.988454p+0f, cubic = -0x1.2444f2p-4f; // -2 sqrt(2/pi), and 0.044715 times that
-    return x / (1.0f + numeric_exp(x * numeric_fma(x * x, cubic, linear)));
+    const float slope = -0x1.988454p+0f, cubic = -0x1.2444f2p-4f; // -2 sqrt(2/pi), and 0.044715 times that
+    return x / (1.0f + numeric_exp(x * numeric_fma(x * x, cubic, slope)));
 }
 
 #endif
