@@ -1,0 +1,54 @@
+// build/bench: checks that the decoders agree, and measures them. Finds the command and exits with what it says.
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/measure.h"
+#include "bench/options.h"
+#include "bench/verify.h"
+
+static const struct {
+    const char *name;
+    command *run;
+    const char *what;
+} commands[] = {
+    {"verify", verify_command, "compare every logit and every cached key and value, bit for bit"},
+    {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
+    {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
+    {"all", all_command, "verify, then sweep: what `make bench` runs"},
+};
+
+static void print_usage(FILE *to)
+{
+    fputs("build/bench COMMAND [options]: checks that the decoders agree, and measures them\n\n", to);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].what);
+    fputs("\nbuild/bench COMMAND --help lists the options of each.\n", to);
+}
+
+static int run(size_t i, int argc, char **argv)
+{
+    int exit_code = 0;
+    status s = commands[i].run(argc, argv, &exit_code);
+    if (s)
+        fprintf(stderr, "bench %s: %s\n", commands[i].name, s);
+    else if (fflush(stdout) != 0 || ferror(stdout))
+        fprintf(stderr, "bench %s: %s\n", commands[i].name, s = "cannot write to standard output");
+    return s && exit_code == 0 ? 1 : exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return run(i, argc - 1, argv + 1);
+    if (argc > 1)
+        fprintf(stderr, "bench: there is no command '%s'\n", name);
+    print_usage(stderr);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,34 @@
+// The options that the commands of build/bench share, parsed in one place.
+#ifndef LOCKSTEP_BENCH_OPTIONS_H
+#define LOCKSTEP_BENCH_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/status.h"
+
+enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+typedef struct options {
+    const char *model;    // -m; model_default() unless given
+    const char *contexts; // -c, a list for contexts_parse; NULL unless given
+    size_t samples;       // -n; 0 unless given
+    double budget_s;      // -b; 0 unless given
+    uint64_t seed;        // -s; 0 unless given
+    const char *out;      // -o, a directory; NULL unless given
+    bool quick;           // -q
+    bool help;            // -h: the usage has been printed, and the command has nothing left to do
+} options;
+
+// Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program exits with
+// *exit_code (0 unless set). Otherwise the message is printed and the program exits with *exit_code, or with 1 where
+// that is 0. *exit_code is 0 on entry.
+typedef status command(int argc, char **argv, int *exit_code);
+
+// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying).
+// `usage` is what
+// --help prints. A failure sets *exit_code to EXIT_USAGE.
+status options_parse(int argc, char **argv, const char *accepted, const char *usage, options *out, int *exit_code);
+
+#endif
