@@ -48,7 +48,7 @@ static status parse_seconds(const char *text, double *out)
     return NULL;
 }
 
-static status take(int letter, options *o)
+static status take(int letter, bench_options *o)
 {
     uint64_t samples = 0;
     status s = NULL;
@@ -90,7 +90,7 @@ static status misused(int result, char **argv)
                          : status_fail("option -%c is unknown, or takes no value", optopt);
 }
 
-static status parse(int argc, char **argv, const char *accepted, options *o)
+static status parse(int argc, char **argv, const char *accepted, bench_options *o)
 {
     struct option accepted_long[ALL_OPTIONS + 1];
     char letters[64];
@@ -110,9 +110,10 @@ static status parse(int argc, char **argv, const char *accepted, options *o)
     return optind < argc ? status_fail("unexpected argument '%s'", argv[optind]) : NULL;
 }
 
-status options_parse(int argc, char **argv, const char *accepted, const char *usage, options *out, int *exit_code)
+status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
+                           int *exit_code)
 {
-    *out = (options){.model = model_default()};
+    *out = (bench_options){.model = model_default()};
     status s = parse(argc, argv, accepted, out);
     if (s) {
         *exit_code = EXIT_USAGE;

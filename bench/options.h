@@ -10,7 +10,7 @@
 
 enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
-typedef struct options {
+typedef struct bench_options {
     const char *model;    // -m; model_default() unless given
     const char *contexts; // -c, a list for contexts_parse; NULL unless given
     size_t samples;       // -n; 0 unless given
@@ -19,7 +19,7 @@ typedef struct options {
     const char *out;      // -o, a directory; NULL unless given
     bool quick;           // -q
     bool help;            // -h: the usage has been printed, and the command has nothing left to do
-} options;
+} bench_options;
 
 // Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program exits with
 // *exit_code (0 unless set). Otherwise the message is printed and the program exits with *exit_code, or with 1 where
@@ -29,6 +29,7 @@ typedef status command(int argc, char **argv, int *exit_code);
 // Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying).
 // `usage` is what
 // --help prints. A failure sets *exit_code to EXIT_USAGE.
-status options_parse(int argc, char **argv, const char *accepted, const char *usage, options *out, int *exit_code);
+status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
+                           int *exit_code);
 
 #endif
