@@ -51,7 +51,13 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D); echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' > $@
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -c -o $@ $<
+	$(COMPILE) $(OWN) -c -o $@ $<
+# context.json says how the program was built.
+$(BUILD)/obj/bench/machine.o: OWN = -DBUILD_FLAGS='"$(strip $(CFLAGS) $(ARCH) $(WIDE) $(CONTRACT))"'
+
+bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that checkpoint)
+	$(BUILD)/bench all $(if $(QUICK),--quick) $(if $(MODEL),-m '$(MODEL)')
+	@$(MAKE) --no-print-directory plots
 
 test: $(BUILD)/tests ## run all tests
 	$(BUILD)/tests
@@ -65,6 +71,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all test clean help FORCE
+.PHONY: all bench test clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

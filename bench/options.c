@@ -1,14 +1,13 @@
 // The options that the commands of build/bench share, over getopt_long.
 #include "bench/options.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/input.h"
 #include "common/model.h"
 
 static const struct option all_options[] = {
@@ -29,13 +28,9 @@ static const char *long_name(int letter)
 
 static status parse_whole(const char *text, uint64_t *out)
 {
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
-    if (!end || *end != '\0' || errno != 0)
-        return status_fail("'%s' is not a whole number below 2^64", text);
-    *out = value;
-    return NULL;
+    return input_whole(text, strlen(text), UINT64_MAX, out)
+               ? NULL
+               : status_fail("'%s' is not a whole number below 2^64", text);
 }
 
 static status parse_seconds(const char *text, double *out)
@@ -55,6 +50,7 @@ static status take(int letter, bench_options *o)
     switch (letter) {
     case 'm':
         o->model = optarg;
+        o->model_given = true;
         break;
     case 'c':
         o->contexts = optarg;

@@ -10,8 +10,12 @@
 
 enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
+// GPT-2 124M's shape with nothing to download: what speed is measured on.
+#define BENCH_MODEL "synthetic:124M"
+
 typedef struct bench_options {
-    const char *model;    // -m; model_default() unless given
+    const char *model; // -m; model_default() unless given
+    bool model_given;
     const char *contexts; // -c, a list for contexts_parse; NULL unless given
     size_t samples;       // -n; 0 unless given
     double budget_s;      // -b; 0 unless given

@@ -1,0 +1,27 @@
+// Numbers with three digits and a unit.
+#include "bench/humane.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+static const char *scaled(double x, double unit, const char *const *names, size_t n, char *text)
+{
+    size_t i = 0;
+    for (; i + 1 < n && x >= 999.5 * (unit / 1000); i++) // what would print as 1000 goes up
+        x /= unit;
+    int decimals = i == 0 || x >= 99.95 ? 0 : x >= 9.995 ? 1 : 2;
+    snprintf(text, HUMANE, "%.*f %s", decimals, x, names[i]);
+    return text;
+}
+
+const char *humane_ns(double ns, char text[HUMANE])
+{
+    static const char *const names[] = {"ns", "us", "ms", "s"};
+    return scaled(ns, 1000, names, sizeof names / sizeof *names, text);
+}
+
+const char *humane_bytes(double bytes, char text[HUMANE])
+{
+    static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    return scaled(bytes, 1024, names, sizeof names / sizeof *names, text);
+}

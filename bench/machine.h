@@ -1,0 +1,16 @@
+// What a measurement depends on besides the code: machine, system, compiler, model.
+#ifndef LOCKSTEP_BENCH_MACHINE_H
+#define LOCKSTEP_BENCH_MACHINE_H
+
+#include <jansson.h>
+
+#include "common/model.h"
+
+// The content of context.json: "machine", "system", "build" and "model", each an object; null for what cannot be known
+// here. The caller's with json_decref.
+status machine_context(const model *m, json_t **out);
+
+// Cores that are online; 1 if unknown.
+size_t machine_cores(void);
+
+#endif

@@ -1,0 +1,199 @@
+// The results' directory, files written beside and renamed, and the record of passed verifications.
+#include "bench/results.h"
+
+#include <errno.h>
+#include <sha2.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#    include <mach-o/dyld.h>
+#endif
+
+#include "common/memory.h"
+
+static status program_path(char path[FILE_PATH_SIZE])
+{
+#ifdef __APPLE__
+    uint32_t size = FILE_PATH_SIZE;
+    return _NSGetExecutablePath(path, &size) == 0 ? NULL : status_fail("the path of this program is too long");
+#else
+    ssize_t n = readlink("/proc/self/exe", path, FILE_PATH_SIZE - 1);
+    if (n < 0)
+        return status_fail("/proc/self/exe: %s; mount /proc", strerror(errno));
+    path[n] = '\0';
+    return NULL;
+#endif
+}
+
+static status make_directory(const char *path)
+{
+    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+        return NULL;
+    return status_fail("cannot create %s: %s; name another directory with --out", path, strerror(errno));
+}
+
+static status make_directories(char *path)
+{
+    for (char *slash = path; (slash = strchr(slash + 1, '/')); *slash = '/') {
+        *slash = '\0';
+        status s = make_directory(path);
+        if (s)
+            return s;
+    }
+    return make_directory(path);
+}
+
+// The directory of the running program.
+static status program_directory(char dir[FILE_PATH_SIZE])
+{
+    status s = program_path(dir);
+    char *slash = s ? NULL : strrchr(dir, '/');
+    if (slash)
+        *slash = '\0';
+    return s;
+}
+
+status results_make(const char *wanted, char dir[FILE_PATH_SIZE])
+{
+    char program[FILE_PATH_SIZE];
+    if (wanted && snprintf(dir, FILE_PATH_SIZE, "%s", wanted) >= FILE_PATH_SIZE)
+        return status_fail("--out %.60s...: the path is too long", wanted);
+    status s = wanted ? NULL : program_directory(program);
+    if (!s && !wanted)
+        s = file_path(program, "results", dir);
+    return s ? s : make_directories(dir);
+}
+
+// Closes f. True if all that was printed to it is in the file; errno says why not.
+static bool closed_whole(FILE *f)
+{
+    bool whole = fflush(f) == 0 && !ferror(f);
+    int reason = errno;
+    if (fclose(f) != 0)
+        return false;
+    errno = reason;
+    return whole;
+}
+
+status results_write(const char *dir, const char *name, void print(FILE *f, const void *what), const void *what)
+{
+    char path[FILE_PATH_SIZE], beside[FILE_PATH_SIZE + sizeof ".part"];
+    status s = file_path(dir, name, path);
+    if (s)
+        return s;
+    snprintf(beside, sizeof beside, "%s.part", path);
+    FILE *f = fopen(beside, "w");
+    if (f) {
+        print(f, what);
+        if (closed_whole(f) && rename(beside, path) == 0)
+            return NULL;
+    }
+    s = status_fail("cannot write %s: %s; make room, or name another directory with --out", path, strerror(errno));
+    if (f)
+        remove(beside);
+    return s;
+}
+
+static void print_json(FILE *f, const void *what)
+{
+    json_dumpf(what, f, JSON_INDENT(2));
+    putc('\n', f);
+}
+
+status results_write_json(const char *dir, const char *name, const json_t *value)
+{
+    return results_write(dir, name, print_json, value);
+}
+
+void results_csv_text(FILE *f, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n")) {
+        fputs(text, f);
+        return;
+    }
+    putc('"', f);
+    for (; *text; text++) {
+        if (*text == '"')
+            putc('"', f);
+        putc(*text, f);
+    }
+    putc('"', f);
+}
+
+status results_build(char hex[65])
+{
+#ifdef __linux__
+    const char *program = "/proc/self/exe"; // the file that runs, even if a newer one has taken its name
+#else
+    char program[FILE_PATH_SIZE];
+    status s = program_path(program);
+    if (s)
+        return s;
+#endif
+    return SHA256File(program, hex) ? NULL : status_fail("%s: %s", program, strerror(errno));
+}
+
+static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: true}}}
+
+// The record as it stands, or an empty one; NULL only without memory.
+static json_t *read_record(const char *dir)
+{
+    char path[FILE_PATH_SIZE];
+    json_t *record = file_path(dir, record_name, path) ? NULL : json_load_file(path, 0, NULL);
+    if (!json_is_object(record)) {
+        json_decref(record);
+        record = json_object();
+    }
+    return record;
+}
+
+// What both sides of the record need: where it is, who asks, and about what.
+typedef struct record_key {
+    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], digest[65];
+} record_key;
+
+static status find_key(const model *m, record_key *out)
+{
+    status s = program_path(out->program);
+    if (!s)
+        s = results_make(NULL, out->dir);
+    if (!s)
+        s = results_build(out->build);
+    return s ? s : model_digest(m, out->digest);
+}
+
+// The models this build has verified, within `record`; NULL if there are none.
+static json_t *verified_models(json_t *record, const record_key *key)
+{
+    json_t *entry = json_object_get(record, key->program);
+    const char *build = json_string_value(json_object_get(entry, "build"));
+    return build && strcmp(build, key->build) == 0 ? json_object_get(entry, "models") : NULL;
+}
+
+status results_record_verified(const model *m)
+{
+    record_key key;
+    status s = find_key(m, &key);
+    if (s)
+        return s;
+    json_t *record = read_record(key.dir);
+    if (!verified_models(record, &key)) // of an earlier build, or none
+        json_object_set_new(record, key.program, json_pack("{s:s, s:{}}", "build", key.build, "models"));
+    bool kept = json_object_set_new(verified_models(record, &key), key.digest, json_true()) == 0;
+    s = kept ? results_write_json(key.dir, record_name, record) : memory_failed("the record of verifications");
+    json_decref(record);
+    return s;
+}
+
+bool results_verified(const model *m)
+{
+    record_key key;
+    if (find_key(m, &key))
+        return false;
+    json_t *record = read_record(key.dir);
+    bool verified = json_is_true(json_object_get(verified_models(record, &key), key.digest));
+    json_decref(record);
+    return verified;
+}
