@@ -16,6 +16,7 @@ static const struct {
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
+
 };
 
 static void print_usage(FILE *to)
