@@ -1,0 +1,189 @@
+// The probes of roofline: plain C loops that do nothing but multiply-adds, or nothing but reading.
+#include "bench/probe.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/kernel.h"
+#include "common/memory.h"
+#include "common/numeric.h"
+#include "common/rowops.h"
+
+#define INLINE                                                                                                         \
+    static inline                                                                                                      \
+        __attribute__((always_inline)) // with constant arguments: what depends on them is settled at compile time
+
+static volatile float sink; // takes every result, so that no loop is dropped for being useless
+
+// n steps of `chains` independent chains of 16 lanes, which stay in registers. A multiply-add takes about 4 cycles and
+// a core has two units for them: it takes 8 or more registers' worth of chains to keep both busy, and there are 16 or
+// 32 registers.
+INLINE void fma_chains(const size_t chains, size_t n)
+{
+    static volatile float factor = 0.999f, term = 0.001f; // volatile: not known to the compiler
+    const float a = factor, b = term;
+    float chain[16][LANES] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < chains; c++)
+#pragma omp simd
+            for (size_t j = 0; j < LANES; j++)
+                chain[c][j] = numeric_fma(chain[c][j], a, b);
+    float sum = 0;
+    for (size_t c = 0; c < chains; c++)
+        for (size_t j = 0; j < LANES; j++)
+            sum += chain[c][j];
+    sink = sum;
+}
+
+static void fma_5(size_t n)
+{
+    fma_chains(5, n);
+}
+
+static void fma_6(size_t n)
+{
+    fma_chains(6, n);
+}
+
+static void fma_10(size_t n)
+{
+    fma_chains(10, n);
+}
+
+static void fma_12(size_t n)
+{
+    fma_chains(12, n);
+}
+
+enum { TILE_N = 24, TILE_K = 96, TILE_B = 4 }; // rows, depth and panels of a product that fits the first-level cache
+
+static void fma_tile(size_t n)
+{
+    static _Alignas(CACHE_LINE) float a[TILE_N][TILE_K + LANES], b[TILE_B][TILE_K][LANES],
+        y[TILE_N][(TILE_B + 1) * LANES];
+    const panels right = {.at = b[0][0], .stride = TILE_K * LANES, .count = TILE_B};
+    for (size_t i = 0; i < n; i++)
+        kernel_product(TILE_N, TILE_K, a[0], TILE_K + LANES, right, y[0], (TILE_B + 1) * LANES, false);
+    sink = y[0][0];
+}
+
+static const struct {
+    void (*run)(size_t n);
+    double multiply_adds; // for each of the n
+} fma_probes[PROBES_FMA] = {
+    {fma_5, 5 * LANES},
+    {fma_6, 6 * LANES},
+    {fma_10, 10 * LANES},
+    {fma_12, 12 * LANES},
+    {fma_tile, TILE_N *TILE_K *TILE_B *LANES},
+};
+
+const char *const probe_fma_names[PROBES_FMA] = {"5 chains of 16 lanes", "6 chains of 16 lanes",
+                                                 "10 chains of 16 lanes", "12 chains of 16 lanes",
+                                                 "the decoders' tile in L1"};
+
+double probe_fma(size_t i)
+{
+    const uint64_t long_enough_ns = 10000000;
+    uint64_t ns = 0;
+    size_t n = 1;
+    while (ns < long_enough_ns) { // the rounds before the last bring clock and caches up
+        n *= 2;
+        uint64_t begin = clock_ns();
+        fma_probes[i].run(n);
+        ns = clock_ns() - begin;
+    }
+    return 2 * fma_probes[i].multiply_adds * (double)n / ((double)ns * 1e-9);
+}
+
+double probe_fma_best(void)
+{
+    double best = 0;
+    for (size_t i = 0; i < PROBES_FMA; i++) {
+        double rate = probe_fma(i);
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+enum { MIB = 1 << 20, BLOCK_BYTES = 512 * MIB, BLOCK = BLOCK_BYTES / sizeof(float) };
+
+// Sums the block read as `streams` parts side by side, with 64 sums in flight. `ahead`: floats to prefetch ahead, 0 for
+// none.
+INLINE void read_streams(const size_t streams, const size_t ahead, const float *block)
+{
+    const size_t part = BLOCK / streams, width = 64 / streams;
+    float sum[64] = {0};
+    for (size_t i = 0; i < part; i += width)
+        for (size_t s = 0; s < streams; s++) {
+            const float *at = block + s * part + i;
+            for (size_t line = 0; ahead > 0 && line < width; line += LANES)
+                __builtin_prefetch(at + line + ahead);
+#pragma omp simd
+            for (size_t j = 0; j < width; j++)
+                sum[s * width + j] += at[j];
+        }
+    for (size_t j = 1; j < 64; j++)
+        sum[0] += sum[j];
+    sink = sum[0];
+}
+
+static void read_1(const float *block)
+{
+    read_streams(1, 0, block);
+}
+
+static void read_2(const float *block)
+{
+    read_streams(2, 0, block);
+}
+
+static void read_4(const float *block)
+{
+    read_streams(4, 0, block);
+}
+
+static void read_1_ahead(const float *block)
+{
+    read_streams(1, 4096, block);
+}
+
+static void read_2_ahead(const float *block)
+{
+    read_streams(2, 1024, block);
+}
+
+// What a step does with the weights: one row times matrices of (K, N).
+static void read_row(const float *block)
+{
+    enum { K = 1024, N = 4096 };
+    static _Alignas(CACHE_LINE) float x[K], y[N];
+    const rows from = {.at = x, .n = K, .stride = K};
+    rows to = {.at = y, .n = N, .stride = N};
+    for (size_t at = 0; at < BLOCK; at += K * N)
+        rowops_linear(&(linear){.panels = block + at, .K = K, .N = N}, &from, &to, 1);
+    sink = y[0];
+}
+
+static void (*const read_probes[PROBES_READ])(const float *block) = {read_1,       read_2,       read_4,
+                                                                     read_1_ahead, read_2_ahead, read_row};
+
+const char *const probe_read_names[PROBES_READ] = {
+    "1 stream", "2 streams", "4 streams", "1 stream, prefetched", "2 streams, prefetched", "one row times panels"};
+
+double probe_read(size_t i, const float *block)
+{
+    uint64_t begin = clock_ns();
+    read_probes[i](block);
+    return BLOCK_BYTES / ((double)(clock_ns() - begin) * 1e-9);
+}
+
+status probe_block(float **out)
+{
+    *out = memory_block(BLOCK_BYTES);
+    if (!*out)
+        return memory_failed("the bandwidth probe (512 MiB)");
+    memset(*out, 0x3c, BLOCK_BYTES); // numbers near 0.01, and every page a page of its own
+    return NULL;
+}

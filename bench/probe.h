@@ -1,0 +1,26 @@
+// What one core can do at best, found by trying: multiply-adds in registers, and reading memory.
+#ifndef LOCKSTEP_BENCH_PROBE_H
+#define LOCKSTEP_BENCH_PROBE_H
+
+#include <stddef.h>
+
+#include "common/status.h"
+
+// A processor's peak is what the best of several programs reaches: each has the shape that suits some machine.
+enum { PROBES_FMA = 5, PROBES_READ = 6 };
+extern const char *const probe_fma_names[PROBES_FMA];
+extern const char *const probe_read_names[PROBES_READ];
+
+// FLOP/s of probe i, measured for about 10 ms. A multiply-add counts as two operations.
+double probe_fma(size_t i);
+
+// The best of all of them.
+double probe_fma_best(void);
+
+// Memory to read: more than any cache holds, in huge pages where the system has them. Free it with memory_free.
+status probe_block(float **out);
+
+// Bytes per second of probe i, which reads every byte of the block once.
+double probe_read(size_t i, const float *block);
+
+#endif

@@ -1,0 +1,269 @@
+// bench roofline: how close the kvcache decoder comes to what the core can compute and the memory can deliver.
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/contexts.h"
+#include "bench/cost.h"
+#include "bench/humane.h"
+#include "bench/measure.h"
+#include "bench/probe.h"
+#include "bench/progress.h"
+#include "bench/stats.h"
+#include "common/activations.h"
+#include "common/clock.h"
+#include "common/memory.h"
+#include "common/rowops.h"
+#include "kvcache/kvcache.h"
+
+static const char usage[] =
+    "build/bench roofline [options]: share of the processor's arithmetic and of its memory bandwidth\n\n"
+    "  -m, --model DIR|synthetic:...  what to decode (default: synthetic:124M)\n"
+    "  -n, --samples N                rounds (default 9), 6 or more\n";
+
+enum { ROUNDS = 9, REPEATS = 5, LONG_CONTEXT = 1000, SHORT_CONTEXT = 64 };
+
+// What is measured in each round. The first two are compared with the multiply-add peak, the others with the bandwidth.
+typedef enum target { PREFILL, LINEAR, SHORT_STEP, LONG_STEP, TARGETS } target;
+
+// Each value is the best of those taken in one round: other programs and other machines on the same host can only slow
+// things down, so both sides of a ratio are what they are undisturbed.
+typedef struct roofline {
+    const model *m;
+    decoder *d;
+    activations a; // for the linear layers alone
+    float *block;
+    int *tokens;
+    size_t long_t, short_t, rounds;
+    double *fma[PROBES_FMA], *read[PROBES_READ], *ns[TARGETS]; // (rounds) each: FLOP/s, bytes/s, ns
+    double *scratch;                                           // (rounds)
+    double *values;                                            // all of the above
+    double work[TARGETS];                                      // floating-point operations or bytes of one run
+} roofline;
+
+static void keep_most(double *best, double value)
+{
+    *best = value > *best ? value : *best;
+}
+
+static void keep_least(double *best, double value)
+{
+    *best = *best == 0 || value < *best ? value : *best;
+}
+
+static void probe_arithmetic(roofline *r, size_t round)
+{
+    for (size_t i = 0; i < PROBES_FMA; i++)
+        keep_most(&r->fma[i][round], probe_fma(i));
+}
+
+static void probe_memory(roofline *r, size_t round)
+{
+    for (size_t i = 0; i < PROBES_READ; i++)
+        keep_most(&r->read[i][round], probe_read(i, r->block));
+}
+
+// One step over the first T tokens. The decoder computes the rows it does not hold: all of them after a reset, else the
+// last.
+static status time_step(roofline *r, target which, size_t round, size_t T)
+{
+    const float *logits;
+    uint64_t begin = clock_ns();
+    status failed = kvcache_decoder.step(r->d, r->tokens, T, &logits);
+    keep_least(&r->ns[which][round], (double)(clock_ns() - begin));
+    return failed;
+}
+
+// The four matrices of every layer over long_t rows, and nothing between them.
+static void time_linear(roofline *r, size_t round)
+{
+    uint64_t begin = clock_ns();
+    for (size_t l = 0; l < r->m->config.L; l++) {
+        const layer *w = &r->m->layers[l];
+        rowops_linear(&w->qkv, &r->a.normed, &r->a.qkv, r->long_t);
+        rowops_linear(&w->proj, &r->a.heads, &r->a.change, r->long_t);
+        rowops_linear(&w->fc, &r->a.normed, &r->a.hidden, r->long_t);
+        rowops_linear(&w->fcproj, &r->a.hidden, &r->a.change, r->long_t);
+    }
+    keep_least(&r->ns[LINEAR][round], (double)(clock_ns() - begin));
+}
+
+// Steps alternate with the probe they are compared with. The first step after another context adjusts the cache,
+// untimed.
+static status time_steps(roofline *r, target which, size_t round, size_t t)
+{
+    const float *logits;
+    status failed = kvcache_decoder.step(r->d, r->tokens, t, &logits);
+    for (size_t i = 0; i < REPEATS && !failed; i++) {
+        probe_memory(r, round);
+        failed = time_step(r, which, round, t + 1);
+    }
+    return failed;
+}
+
+static status take_round(roofline *r, size_t round)
+{
+    probe_arithmetic(r, round);
+    kvcache_decoder.reset(r->d);
+    status failed = time_step(r, PREFILL, round, r->long_t);
+    if (failed)
+        return failed;
+    probe_arithmetic(r, round);
+    time_linear(r, round);
+    probe_arithmetic(r, round);
+    failed = time_steps(r, LONG_STEP, round, r->long_t);
+    return failed ? failed : time_steps(r, SHORT_STEP, round, r->short_t);
+}
+
+static double best_of(double *const *values, size_t n, size_t round)
+{
+    double best = 0;
+    for (size_t i = 0; i < n; i++)
+        keep_most(&best, values[i][round]);
+    return best;
+}
+
+static double peak(const roofline *r, target which, size_t round)
+{
+    return which <= LINEAR ? best_of(r->fma, PROBES_FMA, round) : best_of(r->read, PROBES_READ, round);
+}
+
+static void print_probes(const roofline *r, const char *title, const char *unit, const char *const *names,
+                         double *const *values, size_t n)
+{
+    printf("%-26s %14s %10s\n", title, unit, "best");
+    for (size_t i = 0; i < n; i++) {
+        memcpy(r->scratch, values[i], r->rounds * sizeof *r->scratch);
+        double median = stats_median(r->scratch, r->rounds).median; // sorts
+        printf("  %-24s %14.1f %10.1f\n", names[i], median * 1e-9, r->scratch[r->rounds - 1] * 1e-9);
+    }
+    for (size_t k = 0; k < r->rounds; k++)
+        r->scratch[k] = best_of(values, n, k);
+    double median = stats_median(r->scratch, r->rounds).median;
+    printf("  %-24s %14.1f %10.1f  (%.1f at worst)\n\n", "the best in each round", median * 1e-9,
+           r->scratch[r->rounds - 1] * 1e-9, r->scratch[0] * 1e-9);
+}
+
+// Returns the median share of the peak.
+static double print_target(const roofline *r, target which, const char *name)
+{
+    char text[HUMANE];
+    memcpy(r->scratch, r->ns[which], r->rounds * sizeof *r->scratch);
+    double ns = stats_median(r->scratch, r->rounds).median;
+    for (size_t k = 0; k < r->rounds; k++)
+        r->scratch[k] = r->work[which] / (r->ns[which][k] * 1e-9) / peak(r, which, k);
+    estimate share = stats_median(r->scratch, r->rounds);
+    printf("%-28s %10s %8.1f %-7s %6.1f %%   %.1f to %.1f %%\n", name, humane_ns(ns, text), r->work[which] / ns,
+           which <= LINEAR ? "GFLOP/s" : "GB/s", 100 * share.median, 100 * share.lo, 100 * share.hi);
+    return share.median;
+}
+
+static void report(const roofline *r)
+{
+    char names[TARGETS][64];
+    double highest = 0;
+    snprintf(names[PREFILL], sizeof *names, "prefill of %zu tokens", r->long_t);
+    snprintf(names[LINEAR], sizeof *names, "  its linear layers alone");
+    snprintf(names[SHORT_STEP], sizeof *names, "step at %zu tokens", r->short_t);
+    snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
+    printf("%s, kvcache, one thread, %zu rounds\n\n", r->m->name, r->rounds);
+    print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_names, r->fma, PROBES_FMA);
+    print_probes(r, "reading 512 MiB", "GB/s", probe_read_names, r->read, PROBES_READ);
+    printf("%-28s %10s %16s %8s   %s\n", "", "median", "", "share", "95 % interval");
+    for (target i = 0; i < TARGETS; i++)
+        keep_most(&highest, print_target(r, i, names[i]));
+    printf("\nA share is the best run of a round over the best probe of the same round; the median over rounds is "
+           "shown.\n");
+    if (highest > 1)
+        printf("A share above 100 %% is a defect of the probe, or this machine was disturbed while it ran.\n");
+}
+
+// Bytes a step at context t must read: every weight but the positions' (one row of them), and the cache.
+static double step_bytes(const config *c, size_t t)
+{
+    size_t positions = c->T * padded(c->C) * sizeof(float);
+    return (double)(model_packed_bytes(c, true) - positions + cost_kv_bytes(c, t));
+}
+
+static void count_work(roofline *r)
+{
+    const config *c = &r->m->config;
+    r->work[PREFILL] = 2 * cost_multiply_adds(c, 0, r->long_t);
+    r->work[LINEAR] = 2 * cost_layer_row(c) * (double)c->L * (double)r->long_t;
+    r->work[SHORT_STEP] = step_bytes(c, r->short_t);
+    r->work[LONG_STEP] = step_bytes(c, r->long_t);
+}
+
+static status prepare(roofline *r)
+{
+    const config *c = &r->m->config;
+    if (c->T < 2)
+        return status_fail("%s: a context of one token leaves no step to time; use another model", r->m->name);
+    r->long_t = c->T - 1 < LONG_CONTEXT ? c->T - 1 : LONG_CONTEXT;
+    r->short_t = c->T - 1 < SHORT_CONTEXT ? c->T - 1 : SHORT_CONTEXT;
+    count_work(r);
+    r->tokens = memory_array(r->long_t + 1, sizeof *r->tokens);
+    r->values = memory_array(r->rounds * (PROBES_FMA + PROBES_READ + TARGETS + 1), sizeof *r->values);
+    if (!r->tokens || !r->values)
+        return memory_failed("the measurements");
+    double *next = r->scratch = r->values;
+    for (size_t i = 0; i < PROBES_FMA; i++)
+        r->fma[i] = next += r->rounds;
+    for (size_t i = 0; i < PROBES_READ; i++)
+        r->read[i] = next += r->rounds;
+    for (size_t i = 0; i < TARGETS; i++)
+        r->ns[i] = next += r->rounds;
+    for (size_t i = 0; i <= r->long_t; i++)
+        r->tokens[i] = fixed_token(i, c->V);
+    status failed = activations_create(c, r->long_t, &r->a);
+    if (!failed)
+        failed = probe_block(&r->block);
+    return failed ? failed : kvcache_decoder.create(r->m, r->long_t + 1, &r->d);
+}
+
+static status run(roofline *r)
+{
+    status failed = prepare(r);
+    progress bar = progress_begin("roofline");
+    if (!failed)
+        failed = time_step(r, PREFILL, 0, r->long_t); // warms up; the first round's own is not slower for it
+    for (size_t i = 0; i < r->rounds && !failed; i++) {
+        failed = take_round(r, i);
+        progress_update(&bar, (double)(i + 1) / (double)r->rounds);
+    }
+    progress_end(&bar);
+    if (!failed)
+        report(r);
+    return failed;
+}
+
+static void release(roofline *r)
+{
+    if (r->d)
+        kvcache_decoder.destroy(r->d);
+    activations_free(&r->a);
+    memory_free(r->block);
+    memory_free(r->tokens);
+    memory_free(r->values);
+}
+
+status roofline_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    status failed = bench_options_parse(argc, argv, "m:n:", usage, &o, exit_code);
+    if (failed || o.help)
+        return failed;
+    if (o.samples != 0 && o.samples < STATS_MIN_SAMPLES) {
+        *exit_code = EXIT_USAGE;
+        return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o.samples, STATS_MIN_SAMPLES);
+    }
+    roofline r = {.rounds = o.samples ? o.samples : ROUNDS};
+    model *m;
+    failed = model_load(o.model_given ? o.model : BENCH_MODEL, &m);
+    if (!failed) {
+        r.m = m;
+        failed = run(&r);
+        release(&r);
+    }
+    model_free(m);
+    return failed;
+}
