@@ -11,23 +11,24 @@ BUILD ?= build
 # The arithmetic contract (notes/03-arithmetic.md) stands on these. They come last, so that no CFLAGS can undo them.
 CONTRACT := -std=c17 -fno-fast-math -ffp-contract=off -fno-math-errno
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+# What has to be asked of the compiler or pkg-config is asked once, when a recipe first needs it: `make deps bench` installs them first.
+once = $(eval $(1) := $(2))$($(1))
 # 512-bit vectors where the machine has them: compilers of 2022 prefer 256, at half the speed.
-WIDE := $(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && echo -mprefer-vector-width=512)
+WIDE = $(call once,WIDE,$(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && \
+         echo -mprefer-vector-width=512))
 PACKAGES := jansson libpcre2-8 libmd
-HAVE := $(shell pkg-config --exists $(PACKAGES) 2>/dev/null && echo yes)
-PKG_CFLAGS := $(if $(HAVE),$(shell pkg-config --cflags $(PACKAGES)))
-PKG_LIBS := $(if $(HAVE),$(shell pkg-config --libs $(PACKAGES)))
+PKG_CFLAGS = $(call once,PKG_CFLAGS,$(shell pkg-config --cflags $(PACKAGES)))
+PKG_LIBS = $(call once,PKG_LIBS,$(shell pkg-config --libs $(PACKAGES)))
 ifeq ($(shell uname),Darwin)
-OPENMP := -Xpreprocessor -fopenmp -I$(shell brew --prefix libomp)/include
-OPENMP_LIBS := -L$(shell brew --prefix libomp)/lib -lomp
+OPENMP = -Xpreprocessor -fopenmp -I$(shell brew --prefix libomp)/include
+OPENMP_LIBS = -L$(shell brew --prefix libomp)/lib -lomp
 else
 OPENMP := -fopenmp
 OPENMP_LIBS := -fopenmp
 endif
-COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR)"' -MMD -MP $(CFLAGS) $(ARCH) $(WIDE) $(OPENMP) \
+COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR)"' -MMD -MP $(CFLAGS) $(SANITIZE) $(ARCH) $(WIDE) $(OPENMP) \
           $(PKG_CFLAGS) $(WARNINGS) $(CONTRACT)
 LINK = $(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(OPENMP_LIBS) $(PKG_LIBS) -lm
-CFLAGS += $(SANITIZE)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)))
 MAINS := common/tokenize.c
@@ -47,7 +48,8 @@ $(BUILD)/bench: $(BUILD)/obj/bench/main.o $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK)
 
 # A change of compiler or flags rebuilds what it touches.
-$(BUILD)/flags: FORCE
+$(BUILD)/flags: FORCE | $(filter deps,$(MAKECMDGOALS))
+	@pkg-config --exists $(PACKAGES) || { echo "the compiler's libraries are missing: run 'make deps'" >&2; exit 1; }
 	@mkdir -p $(@D); echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' > $@
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -64,6 +66,38 @@ test: $(BUILD)/tests ## run all tests
 $(BUILD)/tests: $(call objects,tests/*.c) $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK) $(shell pkg-config --libs criterion)
 
+# Criterion's exit status knows nothing of leaks and of errors in child processes: any report in a log is a failure.
+REPORTS := $(abspath $(BUILD))/sanitize/reports
+sanitize: ## run all tests under AddressSanitizer and UBSan
+	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
+	@ASAN_OPTIONS=log_path=$(REPORTS)/asan:allocator_may_return_null=1 UBSAN_OPTIONS=log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
+	  $(MAKE) BUILD=$(BUILD)/sanitize SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test; \
+	  status=$$?; ! cat $(REPORTS)/* 2>/dev/null && exit $$status
+
+RESULTS := $(BUILD)/results
+FORMAT := $(if $(PNG),png,svg)
+plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/plots (PNG=1: as PNG)
+	@command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make deps'; the CSVs stay in $(RESULTS)" >&2; exit 1; }
+	@test -s $(RESULTS)/summary.csv -a -s $(RESULTS)/memory.csv || { echo "plots: no CSVs in $(RESULTS), run 'make bench'" >&2; exit 1; }
+	@set -e; mkdir -p $(BUILD)/plots; for plot in ttft step speedup memory; do for theme in light dark; do \
+	  picture=$(BUILD)/plots/$$plot-$$theme.$(FORMAT); \
+	  gnuplot -e "theme = '$$theme'; format = '$(FORMAT)'; results = '$(RESULTS)'" plots/$$plot.gp > $$picture.part; \
+	  mv $$picture.part $$picture; done; done; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
+
+SOURCES := $(wildcard */*.[ch])
+lint: ## check the layout, the code and the shell scripts
+	clang-format --dry-run -Werror $(SOURCES)
+	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. -D'TestSuite(...)=' $(SOURCES)
+	shellcheck .ci/* common/models/*.sh
+format: ## lay the code out
+	clang-format -i $(SOURCES)
+
+ENVIRONMENT = CC='$(CC)' OPENMP='$(OPENMP)' OPENMP_LIBS='$(OPENMP_LIBS)'
+deps: ## install what building, bench, plots and tests need (apt-get or Homebrew)
+	@$(ENVIRONMENT) .ci/deps run
+deps-lint: ## install what lint and sanitize need
+	@$(ENVIRONMENT) .ci/deps lint
+
 clean: ## remove everything generated
 	rm -rf $(BUILD)
 
@@ -71,6 +105,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all bench test clean help FORCE
+.PHONY: all bench test sanitize plots lint format deps deps-lint clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
