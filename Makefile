@@ -17,8 +17,8 @@ once = $(eval $(1) := $(2))$($(1))
 WIDE = $(call once,WIDE,$(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && \
          echo -mprefer-vector-width=512))
 PACKAGES := jansson libpcre2-8 libmd
-PKG_CFLAGS = $(call once,PKG_CFLAGS,$(shell pkg-config --cflags $(PACKAGES)))
-PKG_LIBS = $(call once,PKG_LIBS,$(shell pkg-config --libs $(PACKAGES)))
+PKG_CFLAGS = $(call once,PKG_CFLAGS,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null))
+PKG_LIBS = $(call once,PKG_LIBS,$(shell pkg-config --libs $(PACKAGES) 2>/dev/null))
 ifeq ($(shell uname),Darwin)
 OPENMP = -Xpreprocessor -fopenmp -I$(shell brew --prefix libomp)/include
 OPENMP_LIBS = -L$(shell brew --prefix libomp)/lib -lomp
