@@ -61,6 +61,18 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 	$(BUILD)/bench all $(if $(QUICK),--quick) $(if $(MODEL),-m '$(MODEL)')
 	@$(MAKE) --no-print-directory plots
 
+# What failure looks like: the cached decoder with a classic bug.
+BUG := tests/faults/01-position-off-by-one.patch
+broken: $(BUILD)/broken/bench ## verify a cache with a classic bug, to see what failure looks like
+	@head -n 3 $(BUG); echo; $(BUILD)/broken/bench verify --contexts 1-32; \
+	  test $$? -eq 1 || { echo "verify should have found this bug" >&2; exit 1; }
+$(BUILD)/broken/bench: $(BUILD)/obj/bench/main.o $(BENCH) $(BUILD)/obj/naive/decoder.o $(BUILD)/broken/decoder.o $(COMMON)
+	$(LINK)
+$(BUILD)/broken/decoder.o: kvcache/decoder.c $(BUG) $(BUILD)/flags
+	@mkdir -p $(@D)
+	patch -s -o $(@:.o=.c) kvcache/decoder.c $(BUG)
+	$(COMPILE) -c -o $@ $(@:.o=.c)
+
 test: $(BUILD)/tests ## run all tests
 	$(BUILD)/tests
 $(BUILD)/tests: $(call objects,tests/*.c) $(BENCH) $(DECODERS) $(COMMON)
@@ -105,6 +117,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all bench test sanitize plots lint format deps deps-lint clean help FORCE
+.PHONY: all bench broken test sanitize plots lint format deps deps-lint clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
