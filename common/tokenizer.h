@@ -17,8 +17,8 @@ void tokenizer_free(tokenizer *t);
 size_t tokenizer_size(const tokenizer *t);
 int tokenizer_end_of_text(const tokenizer *t);
 
-// n bytes of text (any bytes) to ids in a new array; free it with memory_free. "<|endoftext|>" in the text is ordinary
-// text.
+// n bytes of text (any bytes, at most 2^29) to ids in a new array; free it with memory_free. "<|endoftext|>" in the
+// text is ordinary text. On failure *ids is NULL. One tokenizer may encode on several threads at once.
 status tokenizer_encode(const tokenizer *t, const char *text, size_t n, int **ids, size_t *count);
 
 // The bytes of one token, not zero-terminated; NULL and length 0 for an id that is not a token.
