@@ -1,5 +1,4 @@
 // build/tokenize: standard input to token ids, one a line, and with --decode back to the same bytes.
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "input.h"
 #include "memory.h"
 #include "model.h"
 #include "tokenizer.h"
@@ -64,33 +64,12 @@ static status print_ids(const tokenizer *t, const char *text, size_t n)
     return s;
 }
 
-// Ids between white space; ids has room for (n + 1) / 2.
-static status parse_ids(const tokenizer *t, const char *text, size_t n, int *ids, size_t *count)
-{
-    const char *end = text + n;
-    size_t line = 1;
-    for (const char *at = text; at < end;) {
-        if (isspace((unsigned char)*at)) {
-            line += *at++ == '\n';
-            continue;
-        }
-        char *stop = NULL;
-        long id = isdigit((unsigned char)*at) ? strtol(at, &stop, 10) : -1;
-        if (id < 0 || id > tokenizer_end_of_text(t) || (stop < end && !isspace((unsigned char)*stop)))
-            return status_fail("standard input: line %zu: not an id of this model, which are 0 to %d: give one a line",
-                               line, tokenizer_end_of_text(t));
-        ids[(*count)++] = (int)id;
-        at = stop;
-    }
-    return NULL;
-}
-
 // All ids are read before the first byte is written: a mistake leaves no half of the text behind.
 static status print_bytes(const tokenizer *t, const char *text, size_t n)
 {
-    size_t count = 0, length;
-    int *ids = memory_array((n + 1) / 2, sizeof *ids);
-    status s = ids ? parse_ids(t, text, n, ids, &count) : memory_failed("the ids");
+    int *ids;
+    size_t count, length;
+    status s = input_ids(text, n, tokenizer_size(t), &ids, &count);
     for (size_t i = 0; !s && i < count; i++) {
         const char *bytes = tokenizer_decode(t, ids[i], &length);
         fwrite(bytes, 1, length, stdout);

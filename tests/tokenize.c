@@ -135,13 +135,13 @@ Test(tokenize, bad_ids)
     static const struct {
         const char *ids, *parts;
     } cases[] = {
-        {"1\n2048\n", "line 2|0 to 2047"},  {"1\n\n-1\n", "line 3"}, {"x", "line 1"},  {"7x", "line 1"},
-        {"99999999999999999999", "line 1"}, {"1.5", "line 1"},       {"+1", "line 1"}, {"1,2", "line 1"},
+        {"1\n2048\n", "item 2|2048|0 to 2047"}, {"1\n\n-1\n", "item 2|-1"}, {"x", "item 1"},  {"7x", "item 1|7x"},
+        {"99999999999999999999", "item 1"},     {"1.5", "item 1"},          {"+1", "item 1"},
     };
     char *argv[] = {"tokenize", "--decode", NULL};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_refused(run_tokenize(argv, cases[i].ids, strlen(cases[i].ids), NULL), 1, cases[i].parts);
-    check_refused(run_tokenize(argv, "1\0", 2, NULL), 1, "line 1");
+    check_refused(run_tokenize(argv, "1\0", 2, NULL), 1, "item 1");
 }
 
 Test(tokenize, missing_model)
