@@ -121,7 +121,7 @@ status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n)
     return status_fail("%s: cannot be read: %s: check where it comes from", name, strerror(errno));
 }
 
-static _Thread_local bool json_starved; // Jansson calls some failed allocations an "invalid token"
+static _Thread_local bool json_starved; // Jansson calls failed allocations an "invalid token", or ignores them
 
 static void *json_allocate(size_t n)
 {
@@ -136,11 +136,15 @@ status file_parse_json(const char *path, const char *text, size_t n, json_t **ro
     json_set_alloc_funcs(json_allocate, memory_free);
     json_starved = false;
     *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    if (*root)
+    if (json_is_object(*root) && !json_starved)
         return NULL;
-    if (json_starved)
-        return memory_failed(path);
-    return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error.line, error.text);
+    status s =
+        json_starved ? memory_failed(path)
+        : *root      ? status_fail("%s: no object {...}: fetch the file again", path)
+                : status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error.line, error.text);
+    json_decref(*root);
+    *root = NULL;
+    return s;
 }
 
 status file_read_json(const char *dir, const char *name, json_t **root)

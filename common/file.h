@@ -29,8 +29,8 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n);
 // The same from where an open stream stands; `name` is what messages call it.
 status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n);
 
-// DIR/NAME as JSON (RFC 8259) without duplicate keys; release it with json_decref. Jansson then allocates through
-// memory.h for good. On failure *root is NULL.
+// DIR/NAME as a JSON object (RFC 8259) without duplicate keys; release it with json_decref. Jansson then allocates
+// through memory.h for good. On failure *root is NULL.
 status file_read_json(const char *dir, const char *name, json_t **root);
 
 // The same from n bytes of text; `path` is what messages call it.

@@ -22,7 +22,7 @@ enum {
 
 #define AGAIN "fetch the file again"
 
-struct dtype {
+struct safetensors_type {
     const char *name;
     size_t bytes;                                             // of one element
     void (*widen)(const uint16_t *from, size_t n, float *to); // 16-bit numbers to float
@@ -64,7 +64,7 @@ static void widen_bf16(const uint16_t *from, size_t n, float *to)
     }
 }
 
-static const dtype DTYPES[] = {
+static const safetensors_type DTYPES[] = {
     // The ones that can be read,
     {"F32", 4, NULL},
     {"F16", 2, widen_f16},
@@ -86,7 +86,7 @@ static const dtype DTYPES[] = {
     {"C64", 8, NULL},
 };
 
-static const dtype *find_dtype(const char *name)
+static const safetensors_type *find_dtype(const char *name)
 {
     for (size_t i = 0; name && i < sizeof DTYPES / sizeof *DTYPES; i++)
         if (strcmp(name, DTYPES[i].name) == 0)

@@ -10,11 +10,11 @@
 
 enum { SAFETENSORS_RANK = 8 }; // dimensions a tensor may have; a GPT-2's masks have 4
 
-typedef struct dtype dtype;
+typedef struct safetensors_type safetensors_type; // F32 and its like
 
 typedef struct safetensor {
     const char *name;
-    const dtype *type;
+    const safetensors_type *type;
     size_t rank, shape[SAFETENSORS_RANK]; // the last dimension varies fastest
     uint64_t offset, bytes;               // its data in the file; aligned to nothing
 } safetensor;

@@ -78,6 +78,8 @@ void support_write_safetensors(const char *dir, const char *name, uint64_t lengt
 
 static size_t element_bytes(const char *dtype)
 {
+    if (strcmp(dtype, "U8") == 0)
+        return 1;
     return strcmp(dtype, "F16") == 0 || strcmp(dtype, "BF16") == 0 ? 2 : 4;
 }
 

@@ -28,7 +28,7 @@ void support_write_safetensors(const char *dir, const char *name, uint64_t lengt
 // One tensor of a file to be written. Values are arbitrary bits, all finite.
 typedef struct support_tensor {
     char name[SUPPORT_NAME];
-    char dtype[8]; // F32, F16 or BF16; any other with 4 bytes an element
+    char dtype[8]; // F32, F16, BF16, U8; any other has 4 bytes an element
     size_t rank, shape[4];
     unsigned char *data;
     size_t bytes;
