@@ -274,21 +274,26 @@ static const char *print_shape(const size_t *shape, size_t rank, char text[NAME_
     return text;
 }
 
+static status misshapen(const loader *l, const char *name, const safetensor *found, const size_t *shape, size_t rank)
+{
+    char is[NAME_SIZE], should_be[NAME_SIZE];
+    return status_fail(
+        "%s: tensor %s has shape (%s) where config.json asks for (%s): fetch the two files that belong together",
+        l->path, name, print_shape(found->shape, found->rank, is), print_shape(shape, rank, should_be));
+}
+
 static status check_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
 {
-    (void)layer_index;
+    (void)layer_index; // it is in the name
     const size_t wanted[] = {extent_size(&l->m->config, t->rows), extent_size(&l->m->config, t->columns)};
     const size_t rank = t->rows == ONE ? 1 : 2;
     const size_t *shape = wanted + (2 - rank);
     const safetensor *found = find_tensor(l->file, name);
-    char is[NAME_SIZE], should_be[NAME_SIZE];
     if (!found)
         return status_fail("%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
                            l->path, name);
     if (found->rank != rank || memcmp(found->shape, shape, rank * sizeof *shape) != 0)
-        return status_fail(
-            "%s: tensor %s has shape (%s) where config.json asks for (%s): fetch the two files that belong together",
-            l->path, name, print_shape(found->shape, found->rank, is), print_shape(shape, rank, should_be));
+        return misshapen(l, name, found, shape, rank);
     l->used[found - safetensors_at(l->file, 0)] = true;
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/memory.h"
 #include "common/model.h"
@@ -406,9 +407,18 @@ Test(loader, predicts_the_packed_bytes)
     cr_assert_eq(model_packed_bytes(&c, true), SIZE_MAX, "wraps around");
 }
 
-// Each allocation fails in turn; leaks are the sanitizer's business.
+// The file descriptor that the next open will get: higher after a leak.
+static int next_descriptor(void)
+{
+    int fd = dup(STDERR_FILENO);
+    close(fd);
+    return fd;
+}
+
+// Each allocation fails in turn; leaked memory is the sanitizer's business.
 static void expect_clean_failures(const char *name)
 {
+    const int descriptor = next_descriptor();
     for (size_t n = 1;; n++) {
         model *m = (model *)1;
         memory_fail_at(n);
@@ -420,6 +430,7 @@ static void expect_clean_failures(const char *name)
             return;
         }
         cr_assert_null(m, "allocation %zu: a model after a failure", n);
+        cr_assert_eq(next_descriptor(), descriptor, "allocation %zu: its failure leaves a file open", n);
         support_assert_refused(s, "out of memory");
     }
 }
