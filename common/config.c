@@ -9,8 +9,6 @@
 
 #include "file.h"
 
-enum { LARGEST = 1 << 24 }; // of any one number: far beyond every GPT-2, and products of two stay within 64 bits
-
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that selects none.
 static const struct {
     const char *key;
@@ -37,9 +35,9 @@ static status read_count(const char *path, const json_t *object, const char *key
     if (!json_is_integer(value))
         return status_fail("%s: \"%s\" is not a whole number: correct it, or fetch the file again", path, key);
     json_int_t n = json_integer_value(value);
-    if (n < 1 || n > LARGEST)
+    if (n < 1 || n > CONFIG_LARGEST)
         return status_fail("%s: \"%s\" is %lld, outside 1..%d: correct it, or fetch the file again", path, key,
-                           (long long)n, LARGEST);
+                           (long long)n, CONFIG_LARGEST);
     *out = (size_t)n;
     return NULL;
 }
@@ -152,7 +150,7 @@ static status parse_key(const char *name, const char **text, uint64_t values[7],
         *seen |= 1u << i;
         *text += strlen(KEYS[i]);
         bool is_seed = i == 6;
-        status s = parse_number(name, text, is_seed ? UINT64_MAX : LARGEST, &values[i]);
+        status s = parse_number(name, text, is_seed ? UINT64_MAX : CONFIG_LARGEST, &values[i]);
         if (!s && !is_seed && values[i] == 0)
             s = status_fail("%.200s: %s0 makes no model: give at least 1", name, KEYS[i]);
         return s;
@@ -166,8 +164,10 @@ status config_parse_synthetic(const char *name, config *out, uint64_t *seed)
     const char *text = name + strlen("synthetic:");
     *seed = 0;
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++)
-        if (strcmp(text, SIZES[i].name) == 0)
-            return set_size(i, out), NULL;
+        if (strcmp(text, SIZES[i].name) == 0) {
+            set_size(i, out);
+            return NULL;
+        }
     set_size(0, out);
     uint64_t values[7] = {out->L, out->C, out->H, 0, out->V, out->T, 0};
     unsigned seen = 0;

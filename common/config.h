@@ -7,6 +7,8 @@
 
 #include "status.h"
 
+enum { CONFIG_LARGEST = 1 << 24 }; // of any one number: far beyond every GPT-2, an int, and products of two fit 64 bits
+
 // The letters of the whole project (see notes/README.md).
 typedef struct config {
     size_t L;  // layers (n_layer)
@@ -26,7 +28,7 @@ static inline size_t config_head_size(const config *c)
 
 // Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the loader replaces it by
 // wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not compute (design: other activations,
-// scaled attention variants) and values that are absent, not whole numbers, zero, negative or beyond 2^24.
+// scaled attention variants) and values that are absent, not whole numbers, zero, negative or beyond CONFIG_LARGEST.
 status config_read(const char *dir, config *out);
 
 // Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1". Every key may be

@@ -36,6 +36,7 @@ typedef struct tensor {
     size_t place;         // in a layer or the model: of a linear (CONV1D, TOKENS), else of a const float *
 } tensor;
 
+// A linear's weight stands before its bias: it sets the linear up, without one.
 static const tensor TENSORS[] = {
     {"wte.weight", false, TOKENS, V, C, offsetof(model, wte)},
     {"wpe.weight", false, POSITIONS, T, C, offsetof(model, wpe)},
@@ -189,8 +190,7 @@ static uint32_t float_bits(float x)
     return bits;
 }
 
-// Infinities and NaN have an exponent of ones, which no sum of magnitude and one exponent step leaves below the sign
-// bit.
+// The exponent of infinities and NaN is all ones: one more step of it, and the sum reaches the sign's bit.
 static bool all_finite(const float *values, size_t n)
 {
     uint32_t overflow = 0;
@@ -222,8 +222,10 @@ static const safetensor *find_tensor(const safetensors *file, const char *name)
 // Elements first .. first + count - 1 of a tensor to the chunk.
 static status fetch(loader *l, const tensor *t, const char *name, size_t first, size_t count)
 {
-    if (!l->file)
-        return synthesize(l, t, name, first, count), NULL;
+    if (!l->file) {
+        synthesize(l, t, name, first, count);
+        return NULL;
+    }
     status s = safetensors_read(l->file, find_tensor(l->file, name), first, count, l->chunk);
     return s ? s : check_finite(l, name, first, count);
 }
@@ -264,7 +266,7 @@ static status load_tensor(loader *l, const tensor *t, const char *name, size_t l
     return stream(l, t, name, to);
 }
 
-// Prints a shape as "(2, 3)".
+// Prints the sizes of a shape, as "2, 3".
 static const char *print_shape(const size_t *shape, size_t rank, char text[NAME_SIZE])
 {
     size_t n = 0;
@@ -317,14 +319,14 @@ static status check_unused(const loader *l)
     return NULL;
 }
 
-// The rows of wte decide V.
+// The rows of wte decide V, if there are as many as V may be.
 static status check_file(loader *l)
 {
     const safetensor *wte = find_tensor(l->file, "wte.weight");
     size_t count = 0;
     while (safetensors_at(l->file, count))
         count++;
-    if (wte && wte->rank == 2 && wte->shape[0] > 0)
+    if (wte && wte->rank == 2 && wte->shape[0] > 0 && wte->shape[0] <= CONFIG_LARGEST)
         l->m->config.V = wte->shape[0];
     l->tied = find_tensor(l->file, "lm_head.weight") == NULL;
     l->used = memory_array(count, sizeof *l->used);

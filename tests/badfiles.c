@@ -402,6 +402,10 @@ Test(badfiles, shapes_are_printed)
     support_model_add(file, "wte.weight", "F32", 2, (size_t[]){0, 4});
     refuse_model(file, "tensor wte.weight has shape (0, 4)");
     support_model_free(file);
+    file = support_model_make((config){1, 1, 1, 1, 16777217, 1, 1e-5f}, "F16", ""); // one more than V may be
+    file->config.V = 5;
+    refuse_model(file, "tensor wte.weight has shape (16777217, 1) where config.json asks for (5, 1)");
+    support_model_free(file);
 }
 
 Test(badfiles, tensors_without_a_place)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/memory.h"
@@ -445,4 +447,37 @@ Test(loader, survives_every_failing_allocation)
     expect_clean_failures("synthetic:L=1,C=8,H=2,T=4,V=5");
     support_remove_dir(dir);
     support_model_free(file);
+}
+
+// The largest resident size, in KiB, of a child process that loads `name` (or nothing).
+static long peak_kib(const char *name)
+{
+    int outcome;
+    struct rusage usage;
+    pid_t child = fork();
+    if (child == 0) {
+        model *m;
+        _exit(name && model_load(name, &m) ? 1 : 0);
+    }
+    cr_assert_eq(wait4(child, &outcome, 0, &usage), child);
+    cr_assert_eq(outcome, 0, "the child could not load %s", name);
+#ifdef __APPLE__
+    return usage.ru_maxrss / 1024; // which counts in bytes
+#else
+    return usage.ru_maxrss;
+#endif
+}
+
+Test(loader, peaks_at_little_more_than_the_packed_weights)
+{
+    config c = {2, 512, 8, 2048, 40000, 64, 1e-5f};
+    char dir[SUPPORT_PATH];
+    support_model *file = support_model_make(c, "BF16", "");
+    support_make_dir(dir);
+    support_model_write(file, dir);
+    support_model_free(file);
+    double packed_kib = (double)model_packed_bytes(&c, true) / 1024;
+    double kib = (double)(peak_kib(dir) - peak_kib(NULL));
+    support_remove_dir(dir);
+    cr_assert_lt(kib, 1.15 * packed_kib, "%.0f KiB for %.0f KiB of weights", kib, packed_kib);
 }
