@@ -50,7 +50,7 @@ static void read_line(const char *path, char *line, int size)
 // cpu0's cache INDEX as Linux lists it. False if there are no more.
 static bool ask_cache(int index, processor *p)
 {
-    char path[128], level[8], type[32], size[32];
+    char path[128], level[8] = "", type[32] = "", size[32] = "";
     const char *names[] = {"level", "type", "size"};
     char *values[] = {level, type, size};
     const int room[] = {sizeof level, sizeof type, sizeof size};

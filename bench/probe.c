@@ -60,7 +60,7 @@ enum { TILE_N = 24, TILE_K = 96, TILE_B = 4 }; // rows, depth and panels of a pr
 
 static void fma_tile(size_t n)
 {
-    static _Alignas(CACHE_LINE) float a[TILE_N][TILE_K + LANES], b[TILE_B][TILE_K][LANES],
+    _Alignas(CACHE_LINE) static float a[TILE_N][TILE_K + LANES], b[TILE_B][TILE_K][LANES],
         y[TILE_N][(TILE_B + 1) * LANES];
     const panels right = {.at = b[0][0], .stride = TILE_K * LANES, .count = TILE_B};
     for (size_t i = 0; i < n; i++)
@@ -158,7 +158,7 @@ static void read_2_ahead(const float *block)
 static void read_row(const float *block)
 {
     enum { K = 1024, N = 4096 };
-    static _Alignas(CACHE_LINE) float x[K], y[N];
+    _Alignas(CACHE_LINE) static float x[K], y[N];
     const rows from = {.at = x, .n = K, .stride = K};
     rows to = {.at = y, .n = N, .stride = N};
     for (size_t at = 0; at < BLOCK; at += K * N)

@@ -34,8 +34,11 @@ static status make_directory(const char *path)
     return status_fail("cannot create %s: %s; name another directory with --out", path, strerror(errno));
 }
 
-static status make_directories(char *path)
+// mkdir -p
+static status make_directories(const char *dir)
 {
+    char path[FILE_PATH_SIZE];
+    snprintf(path, sizeof path, "%s", dir);
     for (char *slash = path; (slash = strchr(slash + 1, '/')); *slash = '/') {
         *slash = '\0';
         status s = make_directory(path);
@@ -77,7 +80,7 @@ static bool closed_whole(FILE *f)
     return whole;
 }
 
-status results_write(const char *dir, const char *name, void print(FILE *f, const void *what), const void *what)
+status results_write(const char *dir, const char *name, status print(FILE *f, const void *what), const void *what)
 {
     char path[FILE_PATH_SIZE], beside[FILE_PATH_SIZE + sizeof ".part"];
     status s = file_path(dir, name, path);
@@ -85,21 +88,23 @@ status results_write(const char *dir, const char *name, void print(FILE *f, cons
         return s;
     snprintf(beside, sizeof beside, "%s.part", path);
     FILE *f = fopen(beside, "w");
-    if (f) {
-        print(f, what);
-        if (closed_whole(f) && rename(beside, path) == 0)
-            return NULL;
-    }
-    s = status_fail("cannot write %s: %s; make room, or name another directory with --out", path, strerror(errno));
-    if (f)
-        remove(beside);
+    if (!f)
+        return status_fail("cannot write %s: %s; name another directory with --out", beside, strerror(errno));
+    s = print(f, what);
+    bool whole = closed_whole(f);
+    if (!s && whole && rename(beside, path) == 0)
+        return NULL;
+    if (!s)
+        s = status_fail("cannot write %s: %s; make room, or name another directory with --out", path, strerror(errno));
+    remove(beside);
     return s;
 }
 
-static void print_json(FILE *f, const void *what)
+static status print_json(FILE *f, const void *what)
 {
-    json_dumpf(what, f, JSON_INDENT(2));
+    bool failed = json_dumpf(what, f, JSON_INDENT(2)) != 0 && !ferror(f);
     putc('\n', f);
+    return failed ? memory_failed("JSON to be written") : NULL;
 }
 
 status results_write_json(const char *dir, const char *name, const json_t *value)

@@ -13,9 +13,9 @@
 // its parents.
 status results_make(const char *wanted, char dir[FILE_PATH_SIZE]);
 
-// Lets `print` write DIR/NAME beside its place, and moves it there when everything has reached it. After a failure
-// nothing is left beside, and what stood there before still does.
-status results_write(const char *dir, const char *name, void print(FILE *f, const void *what), const void *what);
+// Lets `print` write DIR/NAME beside its place, and moves it there when everything has reached it. After a failure,
+// print's own or the disk's, nothing is left beside, and what stood there before still does.
+status results_write(const char *dir, const char *name, status print(FILE *f, const void *what), const void *what);
 
 // The same for JSON.
 status results_write_json(const char *dir, const char *name, const json_t *value);

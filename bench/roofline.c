@@ -30,7 +30,8 @@ typedef enum target { PREFILL, LINEAR, SHORT_STEP, LONG_STEP, TARGETS } target;
 typedef struct roofline {
     const model *m;
     decoder *d;
-    activations a; // for the linear layers alone
+    const float *logits; // of the latest step
+    activations a;       // for the linear layers alone
     float *block;
     int *tokens;
     size_t long_t, short_t, rounds;
@@ -66,9 +67,8 @@ static void probe_memory(roofline *r, size_t round)
 // last.
 static status time_step(roofline *r, target which, size_t round, size_t T)
 {
-    const float *logits;
     uint64_t begin = clock_ns();
-    status failed = kvcache_decoder.step(r->d, r->tokens, T, &logits);
+    status failed = kvcache_decoder.step(r->d, r->tokens, T, &r->logits);
     keep_least(&r->ns[which][round], (double)(clock_ns() - begin));
     return failed;
 }
@@ -91,8 +91,7 @@ static void time_linear(roofline *r, size_t round)
 // untimed.
 static status time_steps(roofline *r, target which, size_t round, size_t t)
 {
-    const float *logits;
-    status failed = kvcache_decoder.step(r->d, r->tokens, t, &logits);
+    status failed = kvcache_decoder.step(r->d, r->tokens, t, &r->logits);
     for (size_t i = 0; i < REPEATS && !failed; i++) {
         probe_memory(r, round);
         failed = time_step(r, which, round, t + 1);

@@ -49,6 +49,7 @@ static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
 typedef struct sweep {
     const model *m;
     decoder *decoder[DECODERS];
+    const float *logits; // of the latest step
     sampler *greedy;
     int *tokens; // (T + 1)
 
@@ -100,17 +101,16 @@ static status request(sweep *s, size_t which, size_t t, double ns[METRICS])
 {
     const config *c = &s->m->config;
     size_t N = t + GENERATED - 1 <= c->T ? GENERATED : 2;
-    uint64_t at[GENERATED];
+    uint64_t at[GENERATED] = {0};
     for (size_t i = 0; i < t; i++)
         s->tokens[i] = fixed_token(i, c->V);
     decoders[which]->reset(s->decoder[which]);
     uint64_t begin = clock_ns();
     for (size_t n = 0; n < N; n++) {
-        const float *logits;
-        status failed = decoders[which]->step(s->decoder[which], s->tokens, t + n, &logits);
+        status failed = decoders[which]->step(s->decoder[which], s->tokens, t + n, &s->logits);
         if (failed)
             return failed;
-        s->tokens[t + n] = sampler_choose(s->greedy, logits);
+        s->tokens[t + n] = sampler_choose(s->greedy, s->logits);
         at[n] = clock_ns();
         if (s->tokens[t + n] < 0)
             return status_fail("%s: the logits are not finite numbers after %zu tokens; verify names the place",
@@ -265,7 +265,7 @@ static void print_bound(FILE *f, double ns)
         fprintf(f, ",%.0f", ns);
 }
 
-static void print_summary(FILE *f, const void *what)
+static status print_summary(FILE *f, const void *what)
 {
     const sweep *s = what;
     fputs("model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n", f);
@@ -281,9 +281,10 @@ static void print_summary(FILE *f, const void *what)
             print_bound(f, e.hi);
             fprintf(f, ",%zu\n", s->samples[cell]);
         }
+    return NULL;
 }
 
-static void print_memory(FILE *f, const void *what)
+static status print_memory(FILE *f, const void *what)
 {
     const sweep *s = what;
     fputs("model,context,kv_bytes,naive_activation_bytes\n", f);
@@ -292,6 +293,7 @@ static void print_memory(FILE *f, const void *what)
         fprintf(f, ",%zu,%zu,%zu\n", s->context[i], cost_kv_bytes(&s->m->config, s->context[i]),
                 activations_bytes(&s->m->config, s->context[i]));
     }
+    return NULL;
 }
 
 static status write_context(const sweep *s)
