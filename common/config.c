@@ -159,9 +159,16 @@ static status parse_key(const char *name, const char **text, uint64_t values[7],
                        *text);
 }
 
+static const char PREFIX[] = "synthetic:";
+
+bool config_is_synthetic(const char *name)
+{
+    return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+}
+
 status config_parse_synthetic(const char *name, config *out, uint64_t *seed)
 {
-    const char *text = name + strlen("synthetic:");
+    const char *text = name + strlen(PREFIX);
     *seed = 0;
     for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++)
         if (strcmp(text, SIZES[i].name) == 0) {

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_CONFIG_H
 #define LOCKSTEP_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,9 @@ static inline size_t config_head_size(const config *c)
 // wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not compute (design: other activations,
 // scaled attention variants) and values that are absent, not whole numbers, zero, negative or beyond CONFIG_LARGEST.
 status config_read(const char *dir, config *out);
+
+// Whether `name` is meant for config_parse_synthetic.
+bool config_is_synthetic(const char *name);
 
 // Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1". Every key may be
 // left out (then it is that of 124M; F = 4 C; seed 0).

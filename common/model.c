@@ -346,15 +346,10 @@ static status open_directory(loader *l)
     return s ? s : check_file(l);
 }
 
-static bool is_synthetic(const char *name)
-{
-    return strncmp(name, "synthetic:", strlen("synthetic:")) == 0;
-}
-
 static status open_source(loader *l)
 {
     model *m = l->m;
-    m->synthetic = is_synthetic(m->name);
+    m->synthetic = config_is_synthetic(m->name);
     if (!m->synthetic)
         return open_directory(l);
     l->tied = true;

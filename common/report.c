@@ -1,0 +1,185 @@
+// Figures in humane units, and the same in JSON with exact ones.
+#include "report.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "memory.h"
+
+double report_tpot_ns(const report *r)
+{
+    return (double)(r->latency_ns - r->ttft_ns) / (double)(r->generated - 1);
+}
+
+static double tokens_per_s(const report *r)
+{
+    return (double)r->generated * 1e9 / (double)r->latency_ns;
+}
+
+// Three digits are all that a single run can tell.
+static int decimals(double value)
+{
+    return value < 10 ? 2 : value < 100 ? 1 : 0;
+}
+
+static void print_duration(FILE *f, double ns)
+{
+    const char *unit = ns < 1e6 ? "us" : ns < 1e9 ? "ms" : "s";
+    double value = ns / (ns < 1e6 ? 1e3 : ns < 1e9 ? 1e6 : 1e9);
+    fprintf(f, "%.*f %s\n", decimals(value), value, unit);
+}
+
+static void print_bytes(FILE *f, double bytes)
+{
+    const char *unit = bytes < 1 << 20 ? "KiB" : bytes < 1 << 30 ? "MiB" : "GiB";
+    double value = bytes / (bytes < 1 << 20 ? 1 << 10 : bytes < 1 << 30 ? 1 << 20 : 1 << 30);
+    fprintf(f, "%.*f %s\n", bytes > 0 ? decimals(value) : 0, value, unit);
+}
+
+// A line of the block for a duration that may not exist.
+static void print_line(FILE *f, const char *label, bool exists, double ns)
+{
+    fputs(label, f);
+    if (exists)
+        print_duration(f, ns);
+    else
+        fputs("n/a\n", f);
+}
+
+void report_figures(FILE *f, const report *r)
+{
+    fprintf(f, "tokens     %zu prompt + %zu generated\n", r->prompt, r->generated);
+    print_line(f, "load       ", true, (double)r->load_ns);
+    print_line(f, "tokenize   ", r->tokenize_ns > 0, (double)r->tokenize_ns);
+    print_line(f, "TTFT       ", r->generated > 0, (double)r->ttft_ns);
+    print_line(f, "TPOT       ", r->generated > 1, r->generated > 1 ? report_tpot_ns(r) : 0);
+    if (r->generated > 0)
+        fprintf(f, "speed      %.*f tokens/s\n", decimals(tokens_per_s(r)), tokens_per_s(r));
+    else
+        fputs("speed      n/a\n", f);
+    fputs("KV held    ", f);
+    print_bytes(f, (double)r->kv_bytes);
+}
+
+// The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that of the ill-formed
+// one: its longest part that could have become well-formed. n >= 1 bytes are left.
+static int sequence(const char *s, size_t n)
+{
+    unsigned char first = (unsigned char)s[0], low = 0x80, high = 0xbf;
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return -1;
+    int more = 1 + (first >= 0xe0) + (first >= 0xf0);
+    low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
+    high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
+    for (int i = 1; i <= more; i++, low = 0x80, high = 0xbf)
+        if ((size_t)i >= n || (unsigned char)s[i] < low || (unsigned char)s[i] > high)
+            return -i;
+    return more + 1;
+}
+
+// n bytes to a JSON string; NULL if there is no memory.
+static json_t *utf8_string(const char *s, size_t n)
+{
+    const char replacement[] = "\xef\xbf\xbd"; // U+FFFD
+    char *clean = memory_array(n + 1, sizeof replacement - 1);
+    if (!clean)
+        return NULL;
+    size_t length = 0;
+    for (size_t i = 0; i < n;) {
+        int found = sequence(s + i, n - i);
+        size_t taken = (size_t)(found > 0 ? found : -found);
+        memcpy(clean + length, found > 0 ? s + i : replacement, found > 0 ? taken : sizeof replacement - 1);
+        length += found > 0 ? taken : sizeof replacement - 1;
+        i += taken;
+    }
+    json_t *string = json_stringn(clean, length);
+    memory_free(clean);
+    return string;
+}
+
+// The text of n ids; characters may be spread over several tokens, so they are joined first.
+static json_t *text(const int *ids, size_t n, const tokenizer *t)
+{
+    size_t bytes = 0, length;
+    for (size_t i = 0; i < n; i++, bytes += length)
+        tokenizer_decode(t, ids[i], &length);
+    char *joined = memory_array(bytes + 1, 1);
+    if (!joined)
+        return NULL;
+    bytes = 0;
+    for (size_t i = 0; i < n; i++, bytes += length) {
+        const char *token = tokenizer_decode(t, ids[i], &length);
+        memcpy(joined + bytes, token ? token : "", length);
+    }
+    json_t *string = utf8_string(joined, bytes);
+    memory_free(joined);
+    return string;
+}
+
+static json_t *id_array(const int *ids, size_t n)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; array && i < n; i++)
+        if (json_array_append_new(array, json_integer(ids[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+static json_t *integer_if(bool exists, uint64_t value)
+{
+    return exists ? json_integer((json_int_t)value) : json_null();
+}
+
+static json_t *real_if(bool exists, double value)
+{
+    return exists ? json_real(value) : json_null();
+}
+
+// The whole report; NULL if there is no memory.
+static json_t *object(const report *r, const tokenizer *t)
+{
+    const int *generated = r->ids + r->prompt;
+    bool any = r->generated > 0, several = r->generated > 1;
+    size_t with_text = r->generated - (strcmp(r->stop, "eos") == 0);
+    const struct {
+        const char *key;
+        json_t *value;
+    } fields[] = {
+        {"decoder", json_string(r->decoder)},
+        {"model", utf8_string(r->model, strlen(r->model))},
+        {"text", t ? text(generated, with_text, t) : json_null()},
+        {"ids", id_array(generated, r->generated)},
+        {"prompt_ids", id_array(r->ids, r->prompt)},
+        {"stop", json_string(r->stop)},
+        {"prompt_tokens", json_integer((json_int_t)r->prompt)},
+        {"generated_tokens", json_integer((json_int_t)r->generated)},
+        {"load_ns", integer_if(true, r->load_ns)},
+        {"tokenize_ns", integer_if(r->tokenize_ns > 0, r->tokenize_ns)},
+        {"ttft_ns", integer_if(any, r->ttft_ns)},
+        {"latency_ns", integer_if(any, r->latency_ns)},
+        {"tpot_ns", real_if(several, several ? report_tpot_ns(r) : 0)},
+        {"tokens_per_s", real_if(any, any ? tokens_per_s(r) : 0)},
+        {"kv_bytes", json_integer((json_int_t)r->kv_bytes)},
+    };
+    json_t *o = json_object();
+    bool whole = true;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        whole &= json_object_set_new(o, fields[i].key, fields[i].value) == 0; // takes the value in any case
+    if (whole)
+        return o;
+    json_decref(o);
+    return NULL;
+}
+
+status report_json(FILE *f, const report *r, const tokenizer *t)
+{
+    json_t *o = object(r, t);
+    bool dumped = o && json_dumpf(o, f, 0) == 0 && putc('\n', f) != EOF;
+    json_decref(o);
+    return dumped || ferror(f) ? NULL : memory_failed("the JSON report");
+}
