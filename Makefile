@@ -26,8 +26,8 @@ else
 OPENMP := -fopenmp
 OPENMP_LIBS := -fopenmp
 endif
-COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR)"' -MMD -MP $(CFLAGS) $(SANITIZE) $(ARCH) $(WIDE) $(OPENMP) \
-          $(PKG_CFLAGS) $(WARNINGS) $(CONTRACT)
+COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR)"' -DBUILD_DIR='"$(abspath $(BUILD))"' \
+          -MMD -MP $(CFLAGS) $(SANITIZE) $(ARCH) $(WIDE) $(OPENMP) $(PKG_CFLAGS) $(WARNINGS) $(CONTRACT)
 LINK = $(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(OPENMP_LIBS) $(PKG_LIBS) -lm
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)))
@@ -73,7 +73,7 @@ $(BUILD)/broken/decoder.o: kvcache/decoder.c $(BUG) $(BUILD)/flags
 	patch -s -o $(@:.o=.c) kvcache/decoder.c $(BUG)
 	$(COMPILE) -c -o $@ $(@:.o=.c)
 
-test: $(BUILD)/tests ## run all tests
+test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize ## run all tests
 	$(BUILD)/tests
 $(BUILD)/tests: $(call objects,tests/*.c) $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK) $(shell pkg-config --libs criterion)

@@ -9,9 +9,22 @@
 #include <sys/resource.h>
 
 #include "common/memory.h"
-#include "scratch.h"
+#include "tests/support.h"
 
-static npy_writer *create(const char *path, size_t columns)
+static char folder[SUPPORT_PATH], path[SUPPORT_PATH + 16]; // path is that of the matrix in it
+
+static void make_folder(void)
+{
+    support_make_dir(folder);
+    snprintf(path, sizeof path, "%s/a.npy", folder);
+}
+
+static void remove_folder(void)
+{
+    support_remove_dir(folder);
+}
+
+static npy_writer *create(size_t columns)
 {
     npy_writer *w;
     status s = npy_create(path, columns, &w);
@@ -19,17 +32,10 @@ static npy_writer *create(const char *path, size_t columns)
     return w;
 }
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-    cr_assert(f && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
-static void expect_content(const char *path, const char *text)
+static void expect_content(const char *text)
 {
     size_t n;
-    char *content = scratch_read(path, &n);
-    cr_assert_not_null(content, "%s is gone", path);
+    char *content = support_read(folder, "a.npy", &n);
     cr_assert_str_eq(content, text);
     free(content);
 }
@@ -41,20 +47,19 @@ static void limit_files(size_t bytes)
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){bytes, bytes}), 0);
 }
 
-TestSuite(npy, .fini = scratch_remove);
+TestSuite(npy, .init = make_folder, .fini = remove_folder);
 
 Test(npy, every_byte_is_as_the_format_says)
 {
     static const char dictionary[] = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
-    char path[SCRATCH_PATH];
     const float rows[2][3] = {{1, -0.0f, 0x1.234568p-130f}, {3.5f, 1e30f, -7}};
-    npy_writer *w = create(scratch_path("a.npy", path), 3);
+    npy_writer *w = create(3);
     for (size_t i = 0; i < 2; i++)
         cr_assert_null(npy_append(w, rows[i]));
     cr_assert_null(npy_close(w));
 
     size_t n;
-    char *file = scratch_read(path, &n);
+    char *file = support_read(folder, "a.npy", &n);
     cr_assert_not_null(file);
     cr_assert_eq(n, 128 + sizeof rows, "%zu bytes", n);
     cr_assert_arr_eq(file, "\x93NUMPY\x01\x00\x76\x00", 10); // 0x76 = 118 bytes of header follow
@@ -63,15 +68,14 @@ Test(npy, every_byte_is_as_the_format_says)
     cr_assert_eq(file[127], '\n');
     cr_assert_arr_eq(file + 128, rows, sizeof rows);
     free(file);
-    cr_assert_eq(scratch_count(), 1, "something else was left");
+    cr_assert_eq(support_count(folder), 1, "something else was left");
 }
 
 Test(npy, a_matrix_may_have_no_rows)
 {
-    char path[SCRATCH_PATH];
-    cr_assert_null(npy_close(create(scratch_path("a.npy", path), 5)));
+    cr_assert_null(npy_close(create(5)));
     size_t n;
-    char *file = scratch_read(path, &n);
+    char *file = support_read(folder, "a.npy", &n);
     cr_assert_eq(n, 128);
     cr_assert_not_null(strstr(file + 10, "'shape': (0, 5)"));
     free(file);
@@ -79,17 +83,16 @@ Test(npy, a_matrix_may_have_no_rows)
 
 Test(npy, the_old_file_stays_until_the_new_one_is_whole)
 {
-    char path[SCRATCH_PATH];
-    write_file(scratch_path("a.npy", path), "old");
-    npy_writer *w = create(path, 1);
+    support_write(folder, "a.npy", "old", 3);
+    npy_writer *w = create(1);
     cr_assert_null(npy_append(w, &(float){1}));
-    expect_content(path, "old");
+    expect_content("old");
     npy_abandon(w);
-    expect_content(path, "old");
-    cr_assert_eq(scratch_count(), 1, "the abandoned part was left");
-    cr_assert_null(npy_close(create(path, 1)));
+    expect_content("old");
+    cr_assert_eq(support_count(folder), 1, "the abandoned part was left");
+    cr_assert_null(npy_close(create(1)));
     size_t n;
-    free(scratch_read(path, &n));
+    free(support_read(folder, "a.npy", &n));
     cr_assert_eq(n, 128);
     npy_abandon(NULL);
 }
@@ -98,52 +101,48 @@ Test(npy, a_full_disk_is_reported_and_leaves_nothing)
 {
     enum { COLUMNS = 100 };
     const float row[COLUMNS] = {0};
-    char path[SCRATCH_PATH];
-    write_file(scratch_path("a.npy", path), "old");
+    support_write(folder, "a.npy", "old", 3);
     limit_files(30000); // more than stdio buffers, so that a row fails and not only the end
-    npy_writer *w = create(path, COLUMNS);
+    npy_writer *w = create(COLUMNS);
     status s = NULL;
     for (size_t i = 0; !s && i < 1000; i++)
         s = npy_append(w, row);
     cr_assert_not_null(s, "400 kB went into 30");
     cr_assert(strstr(s, path) && strstr(s, "free some space"), "%s", s);
     npy_abandon(w);
-    expect_content(path, "old");
-    cr_assert_eq(scratch_count(), 1, "a part was left");
+    expect_content("old");
+    cr_assert_eq(support_count(folder), 1, "a part was left");
 }
 
 Test(npy, a_disk_that_is_full_at_the_end_is_reported_too)
 {
-    char path[SCRATCH_PATH];
-    scratch_folder();
     limit_files(130); // the header and half a float, all of it still buffered when the file is closed
-    npy_writer *w = create(scratch_path("a.npy", path), 1);
+    npy_writer *w = create(1);
     cr_assert_null(npy_append(w, &(float){1}));
     status s = npy_close(w);
     cr_assert_not_null(s, "132 bytes went into 130");
     cr_assert_not_null(strstr(s, path), "%s", s);
-    cr_assert_eq(scratch_count(), 0, "a part was left");
+    cr_assert_eq(support_count(folder), 0, "a part was left");
 }
 
 Test(npy, places_that_cannot_hold_a_file_are_refused)
 {
-    char file[SCRATCH_PATH], below_file[SCRATCH_PATH], missing[SCRATCH_PATH];
-    write_file(scratch_path("file", file), "");
-    const char *places[] = {scratch_path("no/a.npy", missing), scratch_path("file/a.npy", below_file), scratch_folder(),
-                            "/dev/null"};
+    char below_file[sizeof path + 8], missing[sizeof path + 8];
+    support_write(folder, "a.npy", "", 0);
+    snprintf(below_file, sizeof below_file, "%s/b", path);
+    snprintf(missing, sizeof missing, "%s/no/a.npy", folder);
+    const char *const places[] = {missing, below_file, folder, "/dev/null"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         npy_writer *w;
         status s = npy_create(places[i], 1, &w);
         cr_assert_not_null(s, "%s was accepted", places[i]);
         cr_assert(strstr(s, places[i]) && !w, "%s", s);
     }
-    cr_assert_eq(scratch_count(), 1, "a part was left");
+    cr_assert_eq(support_count(folder), 1, "a part was left");
 }
 
 Test(npy, a_failed_allocation_is_reported)
 {
-    char path[SCRATCH_PATH];
-    scratch_path("a.npy", path);
     for (size_t n = 1; n <= 2; n++) {
         npy_writer *w;
         memory_fail_at(n);
@@ -152,5 +151,5 @@ Test(npy, a_failed_allocation_is_reported)
         cr_assert_not_null(s, "allocation %zu", n);
         cr_assert_null(w);
     }
-    cr_assert_eq(scratch_count(), 0);
+    cr_assert_eq(support_count(folder), 0);
 }

@@ -142,7 +142,7 @@ Test(sampler, ranking_breaks_ties_by_the_lower_id)
         for (size_t i = 0; i < N; i++) {
             size_t before = 0; // ids that rank above i
             for (size_t j = 0; j < N; j++)
-                before += logits[j] > logits[i] || (logits[j] >= logits[i] && j < i);
+                before += logits[j] > logits[i] || (j < i && logits[j] >= logits[i]);
             cr_assert_eq(counts[i] > 0, before < k, "k = %zu: id %zu of rank %zu was drawn %zu times", k, i, before,
                          counts[i]);
         }
@@ -192,15 +192,15 @@ Test(sampler, the_seed_alone_makes_the_difference)
 {
     enum { N = 16 };
     float logits[N] = {0};
-    int first[N], again[N], other[N];
-    for (int i = 0, *all[] = {first, again, other}; i < 3; i++) {
+    int choices[3][N] = {0};
+    for (size_t i = 0; i < 3; i++) {
         sampler *s = make((sampling){.temperature = 1, .top_p = 1, .seed = i == 2 ? 8 : 7}, N);
         for (size_t j = 0; j < N; j++)
-            all[i][j] = sampler_choose(s, logits);
+            choices[i][j] = sampler_choose(s, logits);
         sampler_free(s);
     }
-    cr_assert_arr_eq(first, again, sizeof first);
-    cr_assert(memcmp(first, other, sizeof first) != 0, "seeds 7 and 8 give the same choices");
+    cr_assert_arr_eq(choices[0], choices[1], sizeof choices[0]);
+    cr_assert(memcmp(choices[0], choices[2], sizeof choices[0]) != 0, "seeds 7 and 8 give the same choices");
 }
 
 Test(sampler, a_failed_allocation_is_reported)

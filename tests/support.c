@@ -47,6 +47,33 @@ void support_write(const char *dir, const char *name, const void *bytes, size_t 
     fclose(f);
 }
 
+char *support_read(const char *dir, const char *name, size_t *n)
+{
+    char path[2 * SUPPORT_PATH];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "rb");
+    cr_assert_not_null(f, "there is no %s", path);
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    char *bytes = malloc(*n + 1);
+    cr_assert(bytes && fread(bytes, 1, *n, f) == *n, "cannot read %s", path);
+    bytes[*n] = '\0';
+    fclose(f);
+    return bytes;
+}
+
+size_t support_count(const char *dir)
+{
+    DIR *d = opendir(dir);
+    cr_assert_not_null(d, "cannot open %s", dir);
+    size_t files = 0;
+    for (const struct dirent *e; (e = readdir(d)) != NULL;)
+        files += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    closedir(d);
+    return files;
+}
+
 void support_assert_refused(status s, const char *parts)
 {
     cr_assert_not_null(s, "accepted, but should be refused with \"%s\"", parts);

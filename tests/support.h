@@ -18,6 +18,12 @@ void support_remove_dir(const char *dir);
 // Writes n bytes to DIR/NAME.
 void support_write(const char *dir, const char *name, const void *bytes, size_t n);
 
+// The bytes of DIR/NAME, a zero behind them, to be freed; fails the test if there is no such file.
+char *support_read(const char *dir, const char *name, size_t *n);
+
+// How many files DIR has.
+size_t support_count(const char *dir);
+
 // Fails the test unless s is a failure in one line that holds each of `parts`, which are separated by '|'.
 void support_assert_refused(status s, const char *parts);
 
