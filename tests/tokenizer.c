@@ -471,7 +471,7 @@ Test(tokenizer, bad_tokenizer_json_is_refused)
         {"", "tokenizer.json|JSON"},
         {"{\"model\":{\"merges\":[\"a b\"", "tokenizer.json|line 1|JSON"},
         {"{\"model\":{\"merges\":[\"a b\"],\"merges\":[\"a b\"]}}", "tokenizer.json|JSON|duplicate"},
-        {"[]", "tokenizer.json|0 merges"},
+        {"[]", "tokenizer.json|no object"},
         {"{\"model\":{}}", "tokenizer.json|0 merges"},
         {"{\"model\":{\"merges\":[]}}", "tokenizer.json|0 merges"},
         {"{\"model\":{\"merges\":{\"a\":1}}}", "tokenizer.json|0 merges"},
@@ -539,7 +539,7 @@ Test(tokenizer, vocabulary_must_agree)
     check_vocabulary("ab", NULL, "a\n", "vocab.json|id 256");
     check_vocabulary("<|pad|>", json_integer(258), NULL, "vocab.json|259 tokens|258");
     support_assert_refused(load_files("a b\n", "vocab.json", "{"), "vocab.json|JSON");
-    support_assert_refused(load_files("a b\n", "vocab.json", "[]"), "vocab.json|0 tokens");
+    support_assert_refused(load_files("a b\n", "vocab.json", "[]"), "vocab.json|no object");
 }
 
 Test(tokenizer, missing_files_are_named)
