@@ -73,6 +73,19 @@ $(BUILD)/broken/decoder.o: kvcache/decoder.c $(BUG) $(BUILD)/flags
 	patch -s -o $(@:.o=.c) kvcache/decoder.c $(BUG)
 	$(COMPILE) -c -o $@ $(@:.o=.c)
 
+# Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.
+PARTS := $(patsubst %,$(BUILD)/pic/common/%.o,activations attention kernel kv memory rowops status tap)
+MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
+mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c
+	@test -f '$(SRC)' || { echo "name your decoder's file: make mine SRC=path.c" >&2; exit 2; }
+	@mkdir -p $(BUILD)/mine
+	$(COMPILE) $(PLUGIN) -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
+	@echo "next: $(BUILD)/bench verify --decoder $(MINE)"
+PLUGIN := -fPIC -fvisibility=hidden
+$(BUILD)/pic/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(PLUGIN) -c -o $@ $<
+
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize ## run all tests
 	$(BUILD)/tests
 $(BUILD)/tests: $(call objects,tests/*.c) $(BENCH) $(DECODERS) $(COMMON)
@@ -117,6 +130,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all bench broken test sanitize plots lint format deps deps-lint clean help FORCE
+.PHONY: all bench broken mine test sanitize plots lint format deps deps-lint clean help FORCE
 .DELETE_ON_ERROR:
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)

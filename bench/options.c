@@ -14,7 +14,9 @@ static const struct option all_options[] = {
     {"model", required_argument, NULL, 'm'},   {"contexts", required_argument, NULL, 'c'},
     {"samples", required_argument, NULL, 'n'}, {"budget", required_argument, NULL, 'b'},
     {"seed", required_argument, NULL, 's'},    {"out", required_argument, NULL, 'o'},
-    {"quick", no_argument, NULL, 'q'},         {"help", no_argument, NULL, 'h'},
+    {"quick", no_argument, NULL, 'q'},         {"decoder", required_argument, NULL, 'd'},
+    {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
 
@@ -68,6 +70,15 @@ static status take(int letter, bench_options *o)
     case 'o':
         o->out = optarg;
         break;
+    case 'd':
+        o->decoder = optarg;
+        break;
+    case 't':
+        s = parse_seconds(optarg, &o->timeout_s);
+        break;
+    case 'j':
+        o->json = true;
+        break;
     case 'q':
         o->quick = true;
         break;
@@ -109,7 +120,7 @@ static status parse(int argc, char **argv, const char *accepted, bench_options *
 status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
                            int *exit_code)
 {
-    *out = (bench_options){.model = model_default()};
+    *out = (bench_options){.model = model_default(), .timeout_s = 60};
     status s = parse(argc, argv, accepted, out);
     if (s) {
         *exit_code = EXIT_USAGE;

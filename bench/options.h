@@ -22,6 +22,9 @@ typedef struct bench_options {
     uint64_t seed;        // -s; 0 unless given
     const char *out;      // -o, a directory; NULL unless given
     bool quick;           // -q
+    const char *decoder;  // -d, a plug-in; NULL unless given
+    double timeout_s;     // -t; 60 unless given
+    bool json;            // -j
     bool help;            // -h: the usage has been printed, and the command has nothing left to do
 } bench_options;
 

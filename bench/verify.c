@@ -11,51 +11,55 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/decoders.h"
-#include "bench/humane.h"
+#include "bench/locate.h"
+#include "bench/plugin.h"
 #include "bench/progress.h"
 #include "bench/results.h"
+#include "bench/ways.h"
 #include "common/memory.h"
 #include "common/numeric.h"
 
-// One way of reaching contexts. With a chunk, one run goes on and on, `chunk` tokens a step; without, each context is a
-// fresh prefill.
-typedef struct way {
-    const char *name;
-    const decoder_api *api;
-    size_t chunk;
-    size_t *row;   // (last + 1): which row of logits holds this context's, counted from 1; 0: none
-    size_t n;      // rows
-    float *logits; // (n, V)
-} way;
-
-enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, WAYS };
-enum { FRESH_PREFILLS = 16 };
-
-// What a comparison found; `first` describes the first difference.
+// What one comparison found.
 typedef struct finding {
     uint64_t compared, differing;
-    size_t context; // of the first difference
-    char first[256];
+    size_t move;  // the first that differs: its index in the way,
+    size_t index; // and the first element in it
+    float expected, got;
 } finding;
+
+// A piece of work that one thread does: some moves of a way.
+typedef struct task {
+    size_t way, first, n;
+} task;
 
 typedef struct verification {
     const model *m;
-    int *ids;    // (last)
+    const decoder_api *judge, *tested;
+    bool plugin; // tested is somebody else's: one thread only
     size_t last; // the longest context
     way ways[WAYS];
-    finding cache; // keys and values against a recompute
+    const float **expected; // (last + 1): the judge's logits of each context, or NULL
+    finding logits[WAYS], cache[WAYS];
+    task *tasks;
+    size_t n_tasks;
     progress bar;
     double done, work; // in multiply-adds
-    char error[512];   // of the first step that failed, on any thread
+    char error[512];   // of the first call that failed, on any thread
+    char lengths[256]; // the first wrong length, or empty
     bool failed;
+    char digest[SHA256_DIGEST_STRING_LENGTH]; // of the recomputed logits
 } verification;
 
-static const char USAGE[] = "bench verify [options]: compares naive and kvcache bit for bit.\n"
-                            "Exit status 0: no difference; 1: a difference, or an error; 2: usage.\n"
-                            "\n"
-                            "  -m, --model DIR|synthetic:...  default: the embedded model\n"
-                            "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
-                            "selection of a large one\n";
+static const char USAGE[] =
+    "bench verify [options]: compares a cached decoder with a recompute, bit for bit, and says where they part.\n"
+    "Exit status 0: no difference; 1: a difference, or an error; 2: usage.\n"
+    "\n"
+    "  -m, --model DIR|synthetic:...  default: the embedded model\n"
+    "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a selection of a large "
+    "one\n"
+    "  -d, --decoder FILE.so          verify this plug-in instead of kvcache (make mine SRC=yours.c builds one)\n"
+    "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
+    "  -j, --json                     print one JSON object instead\n";
 
 // Contexts at which tiles, panels and chunks begin and end; or all, where that takes less than about half a minute.
 static status select_contexts(const config *c, size_t **list, size_t *n)
@@ -64,76 +68,40 @@ static status select_contexts(const config *c, size_t **list, size_t *n)
     double work = 0;
     for (size_t t = 1; t <= c->T; t++)
         work += cost_multiply_adds(c, 0, t);
-    if (work <= cheap || c->T < 4) {
-        char all[32];
-        snprintf(all, sizeof all, "1-%zu", c->T);
-        return contexts_parse(all, c->T, list, n);
-    }
     char text[512];
-    int used = snprintf(text, sizeof text, "1,2,%zu-%zu", c->T - 1, c->T);
-    for (size_t t = 16; t + 1 < c->T; t *= 2)
+    int used = snprintf(text, sizeof text, "1-%zu", work <= cheap || c->T < 4 ? c->T : 2);
+    for (size_t t = 16; work > cheap && t + 1 < c->T; t *= 2)
         used += snprintf(text + used, sizeof text - (size_t)used, ",%zu-%zu", t - 1, t + 1);
+    if (work > cheap)
+        snprintf(text + used, sizeof text - (size_t)used, ",%zu-%zu", c->T > 3 ? c->T - 1 : c->T, c->T);
     return contexts_parse(text, c->T, list, n);
 }
 
-// Gives each context that the way is compared at (row[t] != 0) its row, in ascending order.
-static status number_rows(way *w, size_t last, size_t V)
+static status plan(verification *v, const size_t *contexts, size_t n)
 {
-    for (size_t t = 1; t <= last; t++)
-        if (w->row[t])
-            w->row[t] = ++w->n;
-    w->logits = memory_array(w->n * V, sizeof *w->logits);
-    return w->logits ? NULL : memory_failed("the logits to compare; name fewer contexts with --contexts");
+    status s = ways_plan(v->judge, v->tested, contexts, n, v->m->config.V, v->ways);
+    size_t most = WAYS;
+    for (size_t w = 0; w < WAYS; w++)
+        most += v->ways[w].independent ? v->ways[w].n : 0;
+    v->expected = memory_array(v->last + 1, sizeof *v->expected);
+    v->tasks = memory_array(most, sizeof *v->tasks);
+    if (s || !v->expected || !v->tasks)
+        return s ? s : memory_failed("the tasks of verify");
+    for (size_t w = 0; w < WAYS; w++) // the runs that go on first: they take longest
+        if (!v->ways[w].independent)
+            v->tasks[v->n_tasks++] = (task){w, 0, v->ways[w].n};
+    for (size_t w = 0; w < WAYS; w++)
+        for (size_t i = 0; v->ways[w].independent && i < v->ways[w].n; i++)
+            v->tasks[v->n_tasks++] = (task){w, i, 1};
+    return NULL;
 }
 
-static status plan_ways(verification *v, const size_t *contexts, size_t n)
+// A move's work, for the progress bar. A weight that is streamed takes about as long as 20 multiply-adds.
+static double move_work(const verification *v, const way *w, size_t i)
 {
-    static const way ways[WAYS] = {
-        [RECOMPUTED] = {.name = "recomputed"},
-        [ONE_BY_ONE] = {.name = "one by one", .chunk = 1},
-        [BY_7] = {.name = "chunks of 7", .chunk = 7},
-        [BY_16] = {.name = "chunks of 16", .chunk = 16},
-        [BY_100] = {.name = "chunks of 100", .chunk = 100},
-        [FRESH] = {.name = "fresh prefills"},
-    };
-    for (size_t w = 0; w < WAYS; w++) {
-        v->ways[w] = ways[w];
-        v->ways[w].api = decoders[w == RECOMPUTED ? 0 : 1];
-        v->ways[w].row = memory_array(v->last + 1, sizeof(size_t));
-        if (!v->ways[w].row)
-            return memory_failed("the contexts");
-    }
-    for (size_t i = 0; i < n; i++)
-        v->ways[RECOMPUTED].row[contexts[i]] = 1;
-    for (size_t i = 0; i < FRESH_PREFILLS; i++)
-        v->ways[FRESH].row[contexts[i * (n - 1) / (FRESH_PREFILLS - 1)]] = 1;
-    for (size_t w = BY_7; w <= BY_100; w++)
-        for (size_t t = 1; t <= v->last; t++)
-            v->ways[w].row[t] = t % ways[w].chunk == 0 || t == v->last;
-    for (size_t t = 1; t <= v->last; t++) // what the others are compared with where nothing was recomputed
-        for (size_t w = 0; w < WAYS; w++)
-            v->ways[ONE_BY_ONE].row[t] |= v->ways[w].row[t];
-    status s = NULL;
-    for (size_t w = 0; !s && w < WAYS; w++)
-        s = number_rows(&v->ways[w], v->last, v->m->config.V);
-    return s;
-}
-
-// A step's work, for the progress bar. A weight that is streamed takes about as long as 20 multiply-adds.
-static double step_work(const config *c, size_t first, size_t T)
-{
-    return cost_multiply_adds(c, first, T) + 20.0 * (double)c->L * cost_layer_row(c);
-}
-
-static double way_work(const verification *v, const way *w)
-{
-    double work = 0;
-    for (size_t t = 1, first = 0; t <= v->last; t++)
-        if (w->chunk ? t % w->chunk == 0 || t == v->last : w->row[t] != 0) {
-            work += step_work(&v->m->config, first, t);
-            first = w->chunk ? t : 0;
-        }
-    return work;
+    const size_t before = i == 0 || w->moves[i].reset || w->independent ? 0 : w->moves[i - 1].kept, T = w->moves[i].T;
+    const config *c = &v->m->config;
+    return cost_multiply_adds(c, before < T ? before : T - 1, T) + 20.0 * (double)c->L * cost_layer_row(c);
 }
 
 static void advance(verification *v, double work)
@@ -145,63 +113,65 @@ static void advance(verification *v, double work)
     }
 }
 
-// One step to context t, from `first` rows held, and its logits kept if the way is compared there.
-static status reach(verification *v, way *w, decoder *d, size_t first, size_t t)
+static void keep_text(char *kept, size_t size, const char *text)
 {
+#pragma omp critical(text)
+    if (!kept[0])
+        snprintf(kept, size, "%s", text);
+}
+
+// All layers must hold as many rows as there are tokens, or none: a decoder that keeps nothing is right too.
+static void check_lengths(verification *v, const way *w, const decoder *d, size_t T)
+{
+    for (size_t l = 0; w->api->length && l < v->m->config.L; l++) {
+        size_t n = w->api->length(d, l);
+        char text[sizeof v->lengths];
+        if (n == w->api->length(d, 0) && (n == T || n == 0))
+            continue;
+        snprintf(text, sizeof text, "layer %zu holds %zu rows after a step to %zu tokens, %s", l, n, T, w->name);
+        keep_text(v->lengths, sizeof v->lengths, text);
+    }
+}
+
+static status make_move(verification *v, way *w, size_t i, decoder *d, int *ids)
+{
+    const move *m = &w->moves[i];
     const size_t V = v->m->config.V;
     const float *logits;
-    status s = w->api->step(d, v->ids, t, &logits);
-    if (!s && w->row[t])
-        memcpy(w->logits + (w->row[t] - 1) * V, logits, V * sizeof *logits);
-    advance(v, step_work(&v->m->config, first, t));
-    return s;
+    ways_ids(m, V, ids);
+    if (m->reset)
+        w->api->reset(d);
+    status s = w->api->step(d, ids, m->T, &logits);
+    if (s)
+        return s;
+    if (m->row)
+        memcpy(w->logits + (m->row - 1) * V, logits, V * sizeof *logits);
+    check_lengths(v, w, d, m->T);
+    advance(v, move_work(v, w, i));
+    return NULL;
 }
 
-static status run_on(verification *v, way *w, decoder *d)
-{
-    status s = NULL;
-    w->api->reset(d);
-    for (size_t first = 0, t; !s && first < v->last; first = t) {
-        t = first + w->chunk < v->last ? first + w->chunk : v->last;
-        s = reach(v, w, d, first, t);
-    }
-    return s;
-}
-
-// The bits of a float as a number that grows with it, so that a difference counts units in the last place.
-static int64_t ordered(float x)
-{
-    numeric_bits32 bits = {.f = x};
-    return bits.u >> 31 ? -(int64_t)(bits.u & 0x7fffffff) : (int64_t)bits.u;
-}
-
-static void describe(finding *f, size_t context, const char *where, size_t index, float expected, float got)
-{
-    numeric_bits32 a = {.f = expected}, b = {.f = got};
-    int64_t ulps = ordered(got) - ordered(expected);
-    f->context = context;
-    snprintf(f->first, sizeof f->first,
-             "%s, element %zu: recomputed %.9g (0x%08" PRIx32 "), cached %.9g (0x%08" PRIx32 "), %" PRId64 " ulp apart",
-             where, index, (double)expected, a.u, (double)got, b.u, ulps < 0 ? -ulps : ulps);
-}
-
-// Compares n numbers; memcmp first, for it is fast and all are usually equal.
-static void compare(finding *f, size_t context, const char *where, const float *expected, const float *got, size_t n)
+static void compare(finding *f, size_t at, const float *expected, const float *got, size_t n)
 {
     f->compared += n;
     if (memcmp(expected, got, n * sizeof *got) == 0)
         return;
     for (size_t i = 0; i < n; i++)
-        if (memcmp(expected + i, got + i, sizeof *got) != 0 && f->differing++ == 0)
-            describe(f, context, where, i, expected[i], got[i]);
+        if (memcmp(expected + i, got + i, sizeof *got) != 0 && f->differing++ == 0) {
+            f->move = at;
+            f->index = i;
+            f->expected = expected[i];
+            f->got = got[i];
+        }
 }
 
 // The observer of a recompute: holds each key and value against what the cache has for it.
 typedef struct cache_check {
-    verification *v;
-    const decoder_api *api;
+    const verification *v;
     const decoder *cached;
-    float *k, *v_; // (D) each
+    finding *found;
+    size_t move, T;
+    float *kv; // (2, D)
     status failed;
 } cache_check;
 
@@ -210,59 +180,56 @@ static void check_cached(void *user, stage s, int l, int head, size_t t, const f
     cache_check *c = user;
     const size_t D = config_head_size(&c->v->m->config);
     (void)head;
-    if (s != STAGE_K && s != STAGE_V)
+    if ((s != STAGE_K && s != STAGE_V) || t >= c->v->tested->length(c->cached, (size_t)l))
         return;
     for (size_t h = 0; !c->failed && h < n / D; h++) {
-        char where[96];
-        snprintf(where, sizeof where, "%s of layer %d, head %zu, position %zu", s == STAGE_K ? "key" : "value", l, h,
-                 t);
-        c->failed = c->api->read_kv(c->cached, (size_t)l, h, t, c->k, c->v_);
+        c->failed = c->v->tested->read_kv(c->cached, (size_t)l, h, t, c->kv, c->kv + D);
         if (!c->failed)
-            compare(&c->v->cache, t + 1, where, values + h * D, s == STAGE_K ? c->k : c->v_, D);
+            compare(c->found, c->move, values + h * D, c->kv + (s == STAGE_K ? 0 : D), D);
     }
 }
 
-// Every key and value that `cached` holds for the whole sequence, against one recompute.
-static status check_cache(verification *v, decoder *const own[DECODERS])
+// Every key and value that `cached` holds after the way's last move, against one recompute.
+static status check_cache(verification *v, size_t w, decoder *judge, const decoder *cached, const int *ids)
 {
-    const size_t D = config_head_size(&v->m->config);
-    float *kv = memory_array(2 * D, sizeof *kv);
-    if (!kv)
+    const way *done = &v->ways[w];
+    if (!v->tested->length || !v->tested->read_kv || !v->judge->observe)
+        return NULL;
+    cache_check c = {v, cached, &v->cache[w], done->n - 1, done->moves[done->n - 1].T, NULL, NULL};
+    c.kv = memory_array(2 * config_head_size(&v->m->config), sizeof *c.kv);
+    if (!c.kv)
         return memory_failed("a key and a value");
-    cache_check c = {v, decoders[1], own[1], kv, kv + D, NULL};
     const float *logits;
-    decoders[0]->observe(own[0], check_cached, &c);
-    status s = decoders[0]->step(own[0], v->ids, v->last, &logits);
-    decoders[0]->observe(own[0], NULL, NULL);
-    advance(v, step_work(&v->m->config, 0, v->last));
-    memory_free(kv);
+    v->judge->observe(judge, check_cached, &c);
+    status s = v->judge->step(judge, ids, c.T, &logits);
+    v->judge->observe(judge, NULL, NULL);
+    memory_free(c.kv);
     return s ? s : c.failed;
 }
 
-// Task 0 .. WAYS - 1: the runs that go on. From there, one task a fresh prefill, the longest first.
-static status run_task(verification *v, size_t task, decoder *const own[DECODERS])
+// The decoders of one thread, and the ids of the move at hand.
+typedef struct worker {
+    decoder *judge, *tested;
+    int *ids; // (last)
+} worker;
+
+static status run_task(verification *v, const task *t, const worker *own)
 {
-    if (task < WAYS) {
-        way *w = &v->ways[task];
-        status s = w->chunk ? run_on(v, w, own[1]) : NULL;
-        return !s && task == ONE_BY_ONE ? check_cache(v, own) : s;
-    }
-    const size_t t = v->last - (task - WAYS) / 2;
-    way *w = &v->ways[task % 2 == WAYS % 2 ? RECOMPUTED : FRESH];
-    decoder *d = own[w == &v->ways[RECOMPUTED] ? 0 : 1];
-    if (!w->row[t])
-        return NULL;
-    w->api->reset(d);
-    return reach(v, w, d, 0, t);
+    way *w = &v->ways[t->way];
+    decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
+    status s = NULL;
+    if (!w->independent)
+        w->api->reset(d);
+    for (size_t i = t->first; !s && i < t->first + t->n; i++)
+        s = make_move(v, w, i, d, own->ids);
+    return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
 }
 
-static void keep_error(verification *v, status s)
+static void fail(verification *v, status s)
 {
     if (!s)
         return;
-#pragma omp critical(error)
-    if (!v->error[0])
-        snprintf(v->error, sizeof v->error, "%s", s);
+    keep_text(v->error, sizeof v->error, s);
 #pragma omp atomic write
     v->failed = true;
 }
@@ -275,41 +242,95 @@ static bool has_failed(const verification *v)
     return failed;
 }
 
-// Everything there is to compute, on all cores: no timing is taken here.
-static status run_ways(verification *v)
+static status hire(const verification *v, worker *own)
 {
+    own->ids = memory_array(v->last, sizeof *own->ids);
+    status s = own->ids ? v->judge->create(v->m, v->last, &own->judge) : memory_failed("the tokens");
+    return s ? s : v->tested->create(v->m, v->last, &own->tested);
+}
+
+static void dismiss(const verification *v, worker *own)
+{
+    if (own->judge)
+        v->judge->destroy(own->judge);
+    if (own->tested)
+        v->tested->destroy(own->tested);
+    memory_free(own->ids);
+}
+
+// Everything there is to compute, on all cores: no timing is taken here.
+static status run_tasks(verification *v)
+{
+    const int threads = v->plugin ? 1 : omp_get_max_threads();
     for (size_t w = 0; w < WAYS; w++)
-        v->work += way_work(v, &v->ways[w]);
-    v->work += step_work(&v->m->config, 0, v->last);
+        for (size_t i = 0; i < v->ways[w].n; i++)
+            v->work += move_work(v, &v->ways[w], i);
     v->bar = progress_begin("verify");
-#pragma omp parallel
+#pragma omp parallel num_threads(threads)
     {
-        decoder *own[DECODERS] = {NULL};
-        for (size_t i = 0; i < DECODERS; i++)
-            keep_error(v, decoders[i]->create(v->m, v->last, &own[i]));
+        worker own = {0};
+        fail(v, hire(v, &own));
 #pragma omp for schedule(dynamic, 1)
-        for (size_t task = 0; task < WAYS + 2 * v->last; task++)
+        for (size_t i = 0; i < v->n_tasks; i++)
             if (!has_failed(v))
-                keep_error(v, run_task(v, task, own));
-        for (size_t i = 0; i < DECODERS; i++)
-            decoders[i]->destroy(own[i]);
+                fail(v, run_task(v, &v->tasks[i], &own));
+        dismiss(v, &own);
     }
     progress_end(&v->bar);
     return v->failed ? status_fail("%s", v->error) : NULL;
 }
 
-// A way's logits against the recomputed ones, and where there are none, against those of the run that went one by one.
+// The logits that each context should have: recomputed, or else those of the run that went one by one.
+static void appoint_judges(verification *v)
+{
+    const size_t order[] = {ONE_BY_ONE, RECOMPUTED};
+    for (size_t o = 0; o < 2; o++) {
+        const way *w = &v->ways[order[o]];
+        for (size_t i = 0; i < w->n; i++)
+            if (w->moves[i].row)
+                v->expected[w->moves[i].T] = w->logits + (w->moves[i].row - 1) * v->m->config.V;
+    }
+}
+
 static finding compare_way(const verification *v, const way *w)
 {
     const size_t V = v->m->config.V;
-    const way *recomputed = &v->ways[RECOMPUTED], *one_by_one = &v->ways[ONE_BY_ONE];
     finding f = {0};
-    for (size_t t = 1; t <= v->last; t++) {
-        const way *judge = recomputed->row[t] ? recomputed : one_by_one;
-        if (w->row[t] && judge != w)
-            compare(&f, t, "logits", judge->logits + (judge->row[t] - 1) * V, w->logits + (w->row[t] - 1) * V, V);
+    for (size_t i = 0; i < w->n; i++) {
+        const float *got = w->moves[i].row ? w->logits + (w->moves[i].row - 1) * V : NULL;
+        if (got && got != v->expected[w->moves[i].T])
+            compare(&f, i, v->expected[w->moves[i].T], got, V);
     }
     return f;
+}
+
+static void take_digest(verification *v)
+{
+    SHA2_CTX sha;
+    SHA256Init(&sha);
+    const way *w = &v->ways[RECOMPUTED];
+    for (size_t row = w->rows; row-- > 0;) // planned with the longest first
+        SHA256Update(&sha, (const uint8_t *)(w->logits + row * v->m->config.V), v->m->config.V * sizeof *w->logits);
+    SHA256End(&sha, v->digest);
+}
+
+// Of all ways, the one that differs at the shortest context, with its move; WAYS if none does. Logits come before the
+// cache.
+static size_t first_differing(const verification *v, size_t *at)
+{
+    size_t found = WAYS;
+    for (size_t w = 0; w < WAYS; w++)
+        if (v->logits[w].differing &&
+            (found == WAYS || v->ways[w].moves[v->logits[w].move].T < v->ways[found].moves[*at].T)) {
+            found = w;
+            *at = v->logits[w].move;
+        }
+    for (size_t w = 0; found == WAYS && w < WAYS; w++)
+        if (v->cache[w].differing) {
+            *at = v->cache[w].move;
+            return w;
+        }
+    return found;
 }
 
 // 2097152 as "2,097,152". Returns text.
@@ -326,102 +347,165 @@ static const char *grouped(uint64_t n, char text[32])
     return text;
 }
 
-static void print_line(const char *who, const char *how, size_t contexts, const finding *f, const char *what)
+static void print_line(const char *who, const char *how, size_t calls, const finding *f, const char *what)
 {
     char compared[32], differing[32];
-    printf("  %-8s %-16s %5zu contexts %14s %s, %s differ\n", who, how, contexts, grouped(f->compared, compared), what,
+    printf("  %-8s %-22s %5zu contexts  %12s %s, %s differ\n", who, how, calls, grouped(f->compared, compared), what,
            grouped(f->differing, differing));
 }
 
-static void print_digest(const verification *v)
+static finding total(const finding *findings)
 {
-    const way *w = &v->ways[RECOMPUTED];
-    SHA2_CTX sha;
-    char hex[SHA256_DIGEST_STRING_LENGTH];
-    SHA256Init(&sha);
-    SHA256Update(&sha, (const uint8_t *)w->logits, w->n * v->m->config.V * sizeof *w->logits);
-    SHA256End(&sha, hex);
-    printf("  SHA-256 of the recomputed logits: %s\n", hex);
-}
-
-// Compares, prints a line a way, and adds up. The first difference is that of the shortest context.
-static bool report(const verification *v)
-{
-    finding logits = {0};
-    const char *how = "";
-    printf("verify %s: contexts up to %zu, every bit of every number\n", v->m->name, v->last);
-    printf("  %-8s %-16s %5zu contexts, the judge\n", decoders[0]->name, v->ways[RECOMPUTED].name,
-           v->ways[RECOMPUTED].n);
-    for (size_t i = RECOMPUTED + 1; i < WAYS; i++) {
-        const way *w = &v->ways[i];
-        finding f = compare_way(v, w);
-        print_line(w->api->name, w->name, w->n, &f, "logits");
-        if (f.differing && (!logits.differing || f.context < logits.context)) {
-            logits.context = f.context;
-            memcpy(logits.first, f.first, sizeof f.first);
-            how = w->name;
-        }
-        logits.compared += f.compared;
-        logits.differing += f.differing;
-    }
-    print_line(decoders[1]->name, "keys and values", v->last, &v->cache, "numbers");
-    print_digest(v);
-    char a[32], b[32], c[32], d[32];
-    printf("verdict: %s of %s logits and %s of %s keys and values differ\n", grouped(logits.differing, a),
-           grouped(logits.compared, b), grouped(v->cache.differing, c), grouped(v->cache.compared, d));
-    if (v->cache.differing)
-        printf("first difference in the cache: %s\n", v->cache.first);
-    if (logits.differing)
-        printf("first difference in the logits: context %zu, reached %s: %s\n", logits.context, how, logits.first);
-    return logits.differing == 0 && v->cache.differing == 0;
-}
-
-static void free_verification(verification *v)
-{
+    finding sum = {0};
     for (size_t w = 0; w < WAYS; w++) {
-        memory_free(v->ways[w].row);
-        memory_free(v->ways[w].logits);
+        sum.compared += findings[w].compared;
+        sum.differing += findings[w].differing;
     }
-    memory_free(v->ids);
+    return sum;
 }
 
-static status verify(const model *m, const size_t *contexts, size_t n, bool *same)
+static void print_first(const verification *v, size_t w, size_t at)
 {
-    verification v = {.m = m, .last = contexts[n - 1]};
-    v.ids = memory_array(v.last, sizeof *v.ids);
-    status s = v.ids ? plan_ways(&v, contexts, n) : memory_failed("the tokens");
-    for (size_t i = 0; !s && i < v.last; i++)
-        v.ids[i] = fixed_token(i, m->config.V);
+    const finding *f = v->logits[w].differing ? &v->logits[w] : &v->cache[w];
+    numeric_bits32 a = {.f = f->expected}, b = {.f = f->got};
+    printf("first difference: context %zu, reached %s, %s %zu: recomputed %.9g (0x%08" PRIx32 "), %s %.9g (0x%08" PRIx32
+           "), %" PRIu64 " ulp apart\n",
+           v->ways[w].moves[at].T, v->ways[w].name, v->logits[w].differing ? "logit" : "channel of a key or value",
+           f->index, (double)f->expected, a.u, v->tested->name, (double)f->got, b.u, locate_ulps(f->expected, f->got));
+}
+
+static void print_report(const verification *v)
+{
+    char a[32], b[32], c[32], d[32];
+    const finding logits = total(v->logits), cache = total(v->cache);
+    printf("verify %s: contexts up to %zu, every bit of every number\n", v->m->name, v->last);
+    printf("  %-8s %-22s %5zu contexts  %12s logits, the judge\n", v->judge->name, "recomputed",
+           v->ways[RECOMPUTED].rows, grouped(v->ways[RECOMPUTED].rows * v->m->config.V, a));
+    for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
+        print_line(v->tested->name, v->ways[w].name, v->ways[w].rows, &v->logits[w], "logits");
+    if (cache.compared)
+        print_line(v->tested->name, "keys and values held", v->last, &cache, "numbers");
+    else
+        printf("  %-8s shows neither its length nor its keys and values: logits only\n", v->tested->name);
+    printf("  SHA-256 of the recomputed logits: %s\n", v->digest);
+    printf("verdict: %s of %s logits and %s of %s keys and values differ\n", grouped(logits.differing, a),
+           grouped(logits.compared, b), grouped(cache.differing, c), grouped(cache.compared, d));
+}
+
+// Everything as one object: documented in notes/07-your-own-cache.md.
+static json_t *report_json(const verification *v, bool same, const location *l)
+{
+    json_t *ways = json_array();
+    for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
+        json_array_append_new(ways,
+                              json_pack("{s:s, s:I, s:I, s:I}", "reached", v->ways[w].name, "contexts",
+                                        (json_int_t)v->ways[w].rows, "compared", (json_int_t)v->logits[w].compared,
+                                        "differing", (json_int_t)v->logits[w].differing));
+    const finding cache = total(v->cache);
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model", v->m->name, "judge",
+                     v->judge->name, "decoder", v->tested->name, "identical", same, "ways", ways, "cache", "compared",
+                     (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "length",
+                     v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
+                     "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
+}
+
+static status print_json(const verification *v, bool same, const location *l)
+{
+    json_t *report = report_json(v, same, l);
+    bool printed = report && json_dumpf(report, stdout, JSON_INDENT(2)) == 0;
+    json_decref(report);
+    printf("\n");
+    return printed ? NULL : status_fail("cannot print the report: standard output is closed or full");
+}
+
+// Metadata first, then the cache's content and the stages: notes/06-bugs.md says why in this order.
+static void print_findings(const verification *v, size_t w, size_t at, const location *l)
+{
+    if (v->lengths[0])
+        printf("length: %s\n", v->lengths);
+    if (plugin_complaint())
+        printf("environment: %s\n", plugin_complaint());
+    if (w < WAYS)
+        print_first(v, w, at);
+    if (l)
+        location_print(l, stdout);
+}
+
+static status report(verification *v, bool json, bool *same)
+{
+    size_t at = 0, w = first_differing(v, &at);
+    location l;
+    status s = NULL;
+    *same = w == WAYS && !v->lengths[0] && !plugin_complaint();
+    if (w < WAYS)
+        s = locate(v->m, v->judge, &v->ways[w], at, &l);
+    if (s)
+        return s;
+    if (json)
+        return print_json(v, *same, w < WAYS ? &l : NULL);
+    print_report(v);
+    print_findings(v, w, at, w < WAYS ? &l : NULL);
+    return NULL;
+}
+
+static status verify(const model *m, const bench_options *o, const decoder_api *tested, const size_t *contexts,
+                     size_t n, bool *same)
+{
+    verification v = {.m = m, .judge = decoders[0], .tested = tested, .plugin = o->decoder, .last = contexts[n - 1]};
+    status s = plan(&v, contexts, n);
     if (!s)
-        s = run_ways(&v);
+        s = run_tasks(&v);
+    if (!s) {
+        appoint_judges(&v);
+        for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
+            v.logits[w] = compare_way(&v, &v.ways[w]);
+        take_digest(&v);
+        s = report(&v, o->json, same);
+    }
+    ways_free(v.ways);
+    memory_free(v.expected);
+    memory_free(v.tasks);
+    return s;
+}
+
+static status verify_model(const bench_options *o, const model *m, int *exit_code)
+{
+    size_t *contexts = NULL, n = 0;
+    bool same = false;
+    const decoder_api *tested = decoders[1];
+    status s = o->contexts ? contexts_parse(o->contexts, m->config.T, &contexts, &n)
+                           : select_contexts(&m->config, &contexts, &n);
+    if (s && o->contexts)
+        *exit_code = EXIT_USAGE;
+    if (!s && o->decoder)
+        s = plugin_open(o->decoder, &tested);
     if (!s)
-        *same = report(&v);
-    free_verification(&v);
+        s = verify(m, o, tested, contexts, n, &same);
+    if (!s && same && !o->decoder)
+        s = results_record_verified(m);
+    memory_free(contexts);
+    if (!s && !same)
+        *exit_code = 1;
+    return s;
+}
+
+static status verify_body(void *options, int *exit_code)
+{
+    const bench_options *o = options;
+    model *m;
+    status s = model_load(o->model, &m);
+    if (s)
+        return s;
+    s = verify_model(o, m, exit_code);
+    model_free(m);
     return s;
 }
 
 status verify_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:d:t:j", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
-    model *m;
-    s = model_load(o.model, &m);
-    if (s)
-        return s;
-    size_t *contexts = NULL, n = 0;
-    bool same = false;
-    s = o.contexts ? contexts_parse(o.contexts, m->config.T, &contexts, &n)
-                   : select_contexts(&m->config, &contexts, &n);
-    if (s && o.contexts)
-        *exit_code = EXIT_USAGE;
-    if (!s)
-        s = verify(m, contexts, n, &same);
-    if (!s && same)
-        s = results_record_verified(m);
-    memory_free(contexts);
-    model_free(m);
-    *exit_code = s || same ? *exit_code : 1;
-    return s;
+    return o.decoder ? plugin_contain(verify_body, &o, o.timeout_s, exit_code) : verify_body(&o, exit_code);
 }

@@ -59,4 +59,7 @@ typedef struct decoder_api {
     status (*read_kv)(const decoder *d, size_t layer, size_t head, size_t t, float *k, float *v); // (D) each
 } decoder_api;
 
+// A plug-in defines this table, under this name, and nothing else is seen of it: `make mine SRC=yours.c` builds one.
+__attribute__((visibility("default"))) extern const decoder_api lockstep_decoder;
+
 #endif

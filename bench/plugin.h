@@ -1,0 +1,21 @@
+// Somebody else's decoder, from a shared object: opened with care and run in a child process, so that a crash or a hang
+// is a finding.
+#ifndef LOCKSTEP_BENCH_PLUGIN_H
+#define LOCKSTEP_BENCH_PLUGIN_H
+
+#include "common/decoder.h"
+
+// Opens FILE.so, which exports `const decoder_api lockstep_decoder` (common/decoder.h), and checks its version. The
+// table returned has the same functions, each guarded: the floating-point environment is saved before and restored
+// after every call, opening included, since a library built with -Ofast turns subnormals off for the whole process.
+status plugin_open(const char *file, const decoder_api **api);
+
+// What the plug-in did to the floating-point environment and when; NULL: nothing.
+const char *plugin_complaint(void);
+
+// Runs body(argument) in a child process and waits. A call of the plug-in that takes longer than timeout_s, or kills
+// the child, is the failure returned, with the call's name. Otherwise what body returns, and *exit_code as body left
+// it.
+status plugin_contain(status body(void *argument, int *exit_code), void *argument, double timeout_s, int *exit_code);
+
+#endif

@@ -1,0 +1,39 @@
+// The ways in which verify reaches a context: each is a script of calls of step.
+#ifndef LOCKSTEP_BENCH_WAYS_H
+#define LOCKSTEP_BENCH_WAYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/decoder.h"
+
+// One call of step with T ids. The first `kept` are those of the fixed sequence; the rest are drafts, wrong on purpose,
+// which the next move takes back. Only without drafts can the logits be compared.
+typedef struct move {
+    size_t kept, T;
+    bool reset; // forget everything first
+    size_t row; // where its logits go, counted from 1; 0: nowhere
+} move;
+
+typedef struct way {
+    const char *name;
+    const decoder_api *api;
+    move *moves;
+    size_t n;
+    bool independent; // every move can be made alone
+    float *logits;    // (rows, V)
+    size_t rows;
+} way;
+
+enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, ROLLED_BACK, WAYS };
+
+// Fills all ways for these ascending contexts. `judge` recomputes each of them; `tested` reaches them, and what lies
+// between, in six ways. ways_free frees what there is, also after a failure.
+status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts, size_t n, size_t V,
+                 way ways[WAYS]);
+void ways_free(way ways[WAYS]);
+
+// The ids of a move: (T) into `ids`.
+void ways_ids(const move *m, size_t V, int *ids);
+
+#endif
