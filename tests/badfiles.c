@@ -170,7 +170,7 @@ Test(badfiles, config_that_is_not_an_object)
     refuse_config_text(deep, sizeof deep, "config.json: |fetch the file again");
 }
 
-Test(badfiles, files_that_are_not_there)
+Test(badfiles, files_that_are_not_there, .timeout = 20)
 {
     char dir[SUPPORT_PATH], path[2 * SUPPORT_PATH];
     support_make_dir(dir);

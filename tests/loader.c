@@ -342,6 +342,8 @@ Test(loader, synthetic_weights_equal_their_definition)
     expect_synthetic("synthetic:L=2,C=20,H=5,T=7,V=33,F=65,seed=18446744073709551615",
                      (config){2, 20, 5, 65, 33, 7, 1e-5f}, UINT64_MAX);
     expect_synthetic("synthetic:T=3,V=2,H=1,C=17,L=1", (config){1, 17, 1, 68, 2, 3, 1e-5f}, 0);
+    // Fan-ins that are powers of 4, where the scale changes.
+    expect_synthetic("synthetic:L=1,C=16,H=1,V=3,T=2", (config){1, 16, 1, 64, 3, 2, 1e-5f}, 0);
     expect_synthetic("synthetic:T=1,V=1,H=1,C=1,L=1,F=1,seed=0", (config){1, 1, 1, 1, 1, 1, 1e-5f}, 0);
 }
 
