@@ -107,13 +107,11 @@ double probe_fma_best(void)
     return best;
 }
 
-enum { MIB = 1 << 20, BLOCK_BYTES = 512 * MIB, BLOCK = BLOCK_BYTES / sizeof(float) };
-
 // Sums the block read as `streams` parts side by side, with 64 sums in flight. `ahead`: floats to prefetch ahead, 0 for
 // none.
-INLINE void read_streams(const size_t streams, const size_t ahead, const float *block)
+INLINE void read_streams(const size_t streams, const size_t ahead, const float *block, size_t n)
 {
-    const size_t part = BLOCK / streams, width = 64 / streams;
+    const size_t part = n / streams, width = 64 / streams;
     float sum[64] = {0};
     for (size_t i = 0; i < part; i += width)
         for (size_t s = 0; s < streams; s++) {
@@ -129,61 +127,74 @@ INLINE void read_streams(const size_t streams, const size_t ahead, const float *
     sink = sum[0];
 }
 
-static void read_1(const float *block)
+static void read_1(const float *block, size_t n)
 {
-    read_streams(1, 0, block);
+    read_streams(1, 0, block, n);
 }
 
-static void read_2(const float *block)
+static void read_2(const float *block, size_t n)
 {
-    read_streams(2, 0, block);
+    read_streams(2, 0, block, n);
 }
 
-static void read_4(const float *block)
+static void read_4(const float *block, size_t n)
 {
-    read_streams(4, 0, block);
+    read_streams(4, 0, block, n);
 }
 
-static void read_1_ahead(const float *block)
+static void read_1_ahead(const float *block, size_t n)
 {
-    read_streams(1, 4096, block);
+    read_streams(1, 4096, block, n);
 }
 
-static void read_2_ahead(const float *block)
+static void read_2_ahead(const float *block, size_t n)
 {
-    read_streams(2, 1024, block);
+    read_streams(2, 1024, block, n);
 }
 
-// What a step does with the weights: one row times matrices of (K, N).
-static void read_row(const float *block)
+enum {
+    ROW_K = 512,
+    ROW_N = 512,
+    UNIT = ROW_K * ROW_N
+}; // floats of one matrix, 1 MiB: a block is a whole number of them
+
+// What a step does with the weights: one row times one matrix after another.
+static void read_row(const float *block, size_t n)
 {
-    enum { K = 1024, N = 4096 };
-    _Alignas(CACHE_LINE) static float x[K], y[N];
-    const rows from = {.at = x, .n = K, .stride = K};
-    rows to = {.at = y, .n = N, .stride = N};
-    for (size_t at = 0; at < BLOCK; at += K * N)
-        rowops_linear(&(linear){.panels = block + at, .K = K, .N = N}, &from, &to, 1);
+    _Alignas(CACHE_LINE) static float x[ROW_K], y[ROW_N];
+    const rows from = {.at = x, .n = ROW_K, .stride = ROW_K};
+    rows to = {.at = y, .n = ROW_N, .stride = ROW_N};
+    for (size_t at = 0; at < n; at += UNIT)
+        rowops_linear(&(linear){.panels = block + at, .K = ROW_K, .N = ROW_N}, &from, &to, 1);
     sink = y[0];
 }
 
-static void (*const read_probes[PROBES_READ])(const float *block) = {read_1,       read_2,       read_4,
-                                                                     read_1_ahead, read_2_ahead, read_row};
+static void (*const read_probes[PROBES_READ])(const float *block, size_t n) = {read_1,       read_2,       read_4,
+                                                                               read_1_ahead, read_2_ahead, read_row};
 
 const char *const probe_read_names[PROBES_READ] = {
     "1 stream", "2 streams", "4 streams", "1 stream, prefetched", "2 streams, prefetched", "one row times panels"};
 
-double probe_read(size_t i, const float *block)
+double probe_read(size_t i, const probe_block *block)
 {
     uint64_t begin = clock_ns();
-    read_probes[i](block);
-    return BLOCK_BYTES / ((double)(clock_ns() - begin) * 1e-9);
+    read_probes[i](block->at, block->n);
+    return (double)(block->n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
 }
 
-status probe_block(float **out)
+status probe_block_create(size_t bytes, probe_block *out)
 {
-    *out = memory_block(BLOCK_BYTES);
-    if (!*out)
-        return memory_failed("the bandwidth probe (512 MiB)");
-    memset(*out, 0x3c, BLOCK_BYTES); // numbers near 0.01, and every page a page of its own
+    const size_t unit = UNIT * sizeof *out->at, most = (size_t)1 << 30;
+    bytes = bytes < most ? (bytes + unit - 1) / unit * unit : most;
+    *out = (probe_block){.at = memory_block(bytes), .n = bytes / sizeof *out->at};
+    if (!out->at)
+        return memory_failed("the bandwidth probe");
+    memset(out->at, 0x3c, bytes); // numbers near 0.01, and every page a page of its own
     return NULL;
+}
+
+void probe_block_free(probe_block *block)
+{
+    memory_free(block->at);
+    *block = (probe_block){0};
 }

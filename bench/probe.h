@@ -17,10 +17,17 @@ double probe_fma(size_t i);
 // The best of all of them.
 double probe_fma_best(void);
 
-// Memory to read: more than any cache holds, in huge pages where the system has them. Free it with memory_free.
-status probe_block(float **out);
+// Memory to read, in huge pages where the system has them.
+typedef struct probe_block {
+    float *at;
+    size_t n; // floats
+} probe_block;
+
+// As large as what it is compared with, so that caches help both alike: `bytes` rounded up to 1 MiB, at most 1 GiB.
+status probe_block_create(size_t bytes, probe_block *out);
+void probe_block_free(probe_block *block);
 
 // Bytes per second of probe i, which reads every byte of the block once.
-double probe_read(size_t i, const float *block);
+double probe_read(size_t i, const probe_block *block);
 
 #endif

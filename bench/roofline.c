@@ -32,7 +32,7 @@ typedef struct roofline {
     decoder *d;
     const float *logits; // of the latest step
     activations a;       // for the linear layers alone
-    float *block;
+    probe_block block;
     int *tokens;
     size_t long_t, short_t, rounds;
     double *fma[PROBES_FMA], *read[PROBES_READ], *ns[TARGETS]; // (rounds) each: FLOP/s, bytes/s, ns
@@ -60,7 +60,7 @@ static void probe_arithmetic(roofline *r, size_t round)
 static void probe_memory(roofline *r, size_t round)
 {
     for (size_t i = 0; i < PROBES_READ; i++)
-        keep_most(&r->read[i][round], probe_read(i, r->block));
+        keep_most(&r->read[i][round], probe_read(i, &r->block));
 }
 
 // One step over the first T tokens. The decoder computes the rows it does not hold: all of them after a reset, else the
@@ -158,15 +158,16 @@ static double print_target(const roofline *r, target which, const char *name)
 
 static void report(const roofline *r)
 {
-    char names[TARGETS][64];
+    char names[TARGETS][64], reading[64], size[HUMANE];
     double highest = 0;
     snprintf(names[PREFILL], sizeof *names, "prefill of %zu tokens", r->long_t);
     snprintf(names[LINEAR], sizeof *names, "  its linear layers alone");
     snprintf(names[SHORT_STEP], sizeof *names, "step at %zu tokens", r->short_t);
     snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
+    snprintf(reading, sizeof reading, "reading %s", humane_bytes((double)(r->block.n * sizeof *r->block.at), size));
     printf("%s, kvcache, one thread, %zu rounds\n\n", r->m->name, r->rounds);
     print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_names, r->fma, PROBES_FMA);
-    print_probes(r, "reading 512 MiB", "GB/s", probe_read_names, r->read, PROBES_READ);
+    print_probes(r, reading, "GB/s", probe_read_names, r->read, PROBES_READ);
     printf("%-28s %10s %16s %8s   %s\n", "", "median", "", "share", "95 % interval");
     for (target i = 0; i < TARGETS; i++)
         keep_most(&highest, print_target(r, i, names[i]));
@@ -215,7 +216,7 @@ static status prepare(roofline *r)
         r->tokens[i] = fixed_token(i, c->V);
     status failed = activations_create(c, r->long_t, &r->a);
     if (!failed)
-        failed = probe_block(&r->block);
+        failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
     return failed ? failed : kvcache_decoder.create(r->m, r->long_t + 1, &r->d);
 }
 
@@ -240,7 +241,7 @@ static void release(roofline *r)
     if (r->d)
         kvcache_decoder.destroy(r->d);
     activations_free(&r->a);
-    memory_free(r->block);
+    probe_block_free(&r->block);
     memory_free(r->tokens);
     memory_free(r->values);
 }

@@ -469,17 +469,18 @@ Test(bench, progress_is_silent_elsewhere)
 
 Test(bench, probes_measure_something)
 {
-    float *block;
-    cr_assert_null(probe_block(&block));
+    probe_block block;
+    cr_assert_null(probe_block_create((1 << 20) + 1, &block));
+    cr_assert_eq(block.n * sizeof *block.at, 2 << 20);
     for (size_t i = 0; i < PROBES_FMA; i++) {
         double rate = probe_fma(i);
         cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_fma_names[i], rate);
     }
     for (size_t i = 0; i < PROBES_READ; i++) {
-        double rate = probe_read(i, block);
+        double rate = probe_read(i, &block);
         cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_read_names[i], rate);
     }
-    memory_free(block);
+    probe_block_free(&block);
 }
 
 Test(bench, roofline_prints_shares)
