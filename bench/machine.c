@@ -114,6 +114,14 @@ size_t machine_cores(void)
     return cores > 0 ? (size_t)cores : 1;
 }
 
+void machine_warn_if_busy(void)
+{
+    double load;
+    if (getloadavg(&load, 1) == 1 && load > (double)machine_cores() / 2)
+        fprintf(stderr, "note: the load is %.1f on %zu cores: other programs will disturb the times\n", load,
+                machine_cores());
+}
+
 static json_t *machine(void)
 {
     processor p = {0};

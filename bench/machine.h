@@ -10,6 +10,9 @@
 // here. The caller's with json_decref.
 status machine_context(const model *m, json_t **out);
 
+// Says on standard error that times will be disturbed, if the system is busy with something else already.
+void machine_warn_if_busy(void);
+
 // Cores that are online; 1 if unknown.
 size_t machine_cores(void);
 

@@ -5,6 +5,7 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/humane.h"
+#include "bench/machine.h"
 #include "bench/measure.h"
 #include "bench/probe.h"
 #include "bench/progress.h"
@@ -223,6 +224,7 @@ static status prepare(roofline *r)
 static status run(roofline *r)
 {
     status failed = prepare(r);
+    machine_warn_if_busy();
     progress bar = progress_begin("roofline");
     if (!failed)
         failed = time_step(r, PREFILL, 0, r->long_t); // warms up; the first round's own is not slower for it

@@ -223,8 +223,8 @@ static status take_round(sweep *s)
 
 static void announce(const sweep *s)
 {
-    fprintf(stderr, "sweep of %s: %zu contexts, %d decoders, about %.0f s\n", s->m->name, s->contexts, DECODERS,
-            s->planned_s);
+    fprintf(stderr, "sweep of %s: %zu context%s, %d decoders, about %.0f s\n", s->m->name, s->contexts,
+            s->contexts == 1 ? "" : "s", DECODERS, s->planned_s);
 }
 
 // Estimates from a short request what all will take, warms up with a long one, then takes rounds.
@@ -237,6 +237,7 @@ static status measure(sweep *s)
     s->round_s = estimated_round_s(s);
     plan(s);
     announce(s);
+    machine_warn_if_busy();
     s->bar = progress_begin("sweep");
     failed = calibrate(s, largest);
     s->round_s = estimated_round_s(s);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/contexts.h"
@@ -193,6 +194,22 @@ Test(bench, usage_errors_exit_2)
         cr_assert_not_null(runs[i].s, "case %zu is accepted", i);
         cr_assert_eq(runs[i].exit_code, EXIT_USAGE, "case %zu exits %d: %s", i, runs[i].exit_code, runs[i].s);
         cr_assert_str_empty(runs[i].out, "case %zu prints '%s'", i, runs[i].out);
+    }
+}
+
+Test(bench, the_program_exits_with_what_the_command_says)
+{
+    static const struct {
+        const char *arguments;
+        int exit_code;
+    } cases[] = {{"", 2},      {"frobnicate", 2}, {"--help", 0}, {"sweep -h", 0}, {"sweep -m /nonexistent", 1},
+                 {"all -x", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[1024];
+        snprintf(line, sizeof line, "'" BUILD_DIR "/bench' %s >/dev/null 2>&1", cases[i].arguments);
+        int result = system(line);
+        cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == cases[i].exit_code, "bench %s exits %d instead of %d",
+                  cases[i].arguments, WEXITSTATUS(result), cases[i].exit_code);
     }
 }
 
@@ -498,20 +515,28 @@ Test(bench, roofline_prints_shares)
     }
 }
 
-// Every allocation of a sweep fails once: the failure is reported, and the leak checker finds nothing.
-Test(bench, a_sweep_survives_every_failed_allocation)
+// Every allocation fails once: the failure is reported, and the leak checker finds nothing.
+static void assert_survives_failed_allocations(command *which, const char *const *arguments)
 {
-    char dir[SUPPORT_PATH];
-    support_make_dir(dir);
     memory_fail_at(0);
-    run r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir);
+    run r = run_command(which, arguments);
     size_t allocations = memory_fail_at(0);
     cr_assert(!r.s && allocations > 10, "%zu allocations, %s", allocations, r.s);
     for (size_t n = 1; n <= allocations; n++) {
         memory_fail_at(n);
-        r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir);
-        cr_assert_not_null(r.s, "allocation %zu of %zu failed, and the sweep did not", n, allocations);
+        r = run_command(which, arguments);
+        cr_assert_not_null(r.s, "allocation %zu of %zu failed, and %s did not", n, allocations, arguments[0]);
     }
     memory_fail_at(0);
+}
+
+Test(bench, every_allocation_may_fail)
+{
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    assert_survives_failed_allocations(
+        sweep_command, (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL});
+    assert_survives_failed_allocations(roofline_command,
+                                       (const char *const[]){"roofline", "-m", TINY, "-n", "6", NULL});
     support_remove_dir(dir);
 }
