@@ -1,5 +1,4 @@
 // build/bench: checks that the decoders agree, and measures them. Finds the command and exits with what it says.
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +15,6 @@ static const struct {
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
-
 };
 
 static void print_usage(FILE *to)

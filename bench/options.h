@@ -34,8 +34,7 @@ typedef struct bench_options {
 typedef status command(int argc, char **argv, int *exit_code);
 
 // Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying).
-// `usage` is what
-// --help prints. A failure sets *exit_code to EXIT_USAGE.
+// `usage` is what --help prints. A failure sets *exit_code to EXIT_USAGE.
 status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
                            int *exit_code);
 

@@ -69,19 +69,21 @@ static void fma_tile(size_t n)
 }
 
 static const struct {
+    const char *name;
     void (*run)(size_t n);
     double multiply_adds; // for each of the n
 } fma_probes[PROBES_FMA] = {
-    {fma_5, 5 * LANES},
-    {fma_6, 6 * LANES},
-    {fma_10, 10 * LANES},
-    {fma_12, 12 * LANES},
-    {fma_tile, TILE_N *TILE_K *TILE_B *LANES},
+    {"5 chains of 16 lanes", fma_5, 5 * LANES},
+    {"6 chains of 16 lanes", fma_6, 6 * LANES},
+    {"10 chains of 16 lanes", fma_10, 10 * LANES},
+    {"12 chains of 16 lanes", fma_12, 12 * LANES},
+    {"the decoders' tile in L1", fma_tile, TILE_N *TILE_K *TILE_B *LANES},
 };
 
-const char *const probe_fma_names[PROBES_FMA] = {"5 chains of 16 lanes", "6 chains of 16 lanes",
-                                                 "10 chains of 16 lanes", "12 chains of 16 lanes",
-                                                 "the decoders' tile in L1"};
+const char *probe_fma_name(size_t i)
+{
+    return fma_probes[i].name;
+}
 
 double probe_fma(size_t i)
 {
@@ -169,16 +171,27 @@ static void read_row(const float *block, size_t n)
     sink = y[0];
 }
 
-static void (*const read_probes[PROBES_READ])(const float *block, size_t n) = {read_1,       read_2,       read_4,
-                                                                               read_1_ahead, read_2_ahead, read_row};
+static const struct {
+    const char *name;
+    void (*run)(const float *block, size_t n);
+} read_probes[PROBES_READ] = {
+    {"1 stream", read_1},
+    {"2 streams", read_2},
+    {"4 streams", read_4},
+    {"1 stream, prefetched", read_1_ahead},
+    {"2 streams, prefetched", read_2_ahead},
+    {"one row times panels", read_row},
+};
 
-const char *const probe_read_names[PROBES_READ] = {
-    "1 stream", "2 streams", "4 streams", "1 stream, prefetched", "2 streams, prefetched", "one row times panels"};
+const char *probe_read_name(size_t i)
+{
+    return read_probes[i].name;
+}
 
 double probe_read(size_t i, const probe_block *block)
 {
     uint64_t begin = clock_ns();
-    read_probes[i](block->at, block->n);
+    read_probes[i].run(block->at, block->n);
     return (double)(block->n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
 }
 

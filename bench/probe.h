@@ -8,8 +8,8 @@
 
 // A processor's peak is what the best of several programs reaches: each has the shape that suits some machine.
 enum { PROBES_FMA = 5, PROBES_READ = 6 };
-extern const char *const probe_fma_names[PROBES_FMA];
-extern const char *const probe_read_names[PROBES_READ];
+const char *probe_fma_name(size_t i);
+const char *probe_read_name(size_t i);
 
 // FLOP/s of probe i, measured for about 10 ms. A multiply-add counts as two operations.
 double probe_fma(size_t i);

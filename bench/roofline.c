@@ -127,14 +127,14 @@ static double peak(const roofline *r, target which, size_t round)
     return which <= LINEAR ? best_of(r->fma, PROBES_FMA, round) : best_of(r->read, PROBES_READ, round);
 }
 
-static void print_probes(const roofline *r, const char *title, const char *unit, const char *const *names,
+static void print_probes(const roofline *r, const char *title, const char *unit, const char *name(size_t i),
                          double *const *values, size_t n)
 {
     printf("%-26s %14s %10s\n", title, unit, "best");
     for (size_t i = 0; i < n; i++) {
         memcpy(r->scratch, values[i], r->rounds * sizeof *r->scratch);
         double median = stats_median(r->scratch, r->rounds).median; // sorts
-        printf("  %-24s %14.1f %10.1f\n", names[i], median * 1e-9, r->scratch[r->rounds - 1] * 1e-9);
+        printf("  %-24s %14.1f %10.1f\n", name(i), median * 1e-9, r->scratch[r->rounds - 1] * 1e-9);
     }
     for (size_t k = 0; k < r->rounds; k++)
         r->scratch[k] = best_of(values, n, k);
@@ -167,8 +167,8 @@ static void report(const roofline *r)
     snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
     snprintf(reading, sizeof reading, "reading %s", humane_bytes((double)(r->block.n * sizeof *r->block.at), size));
     printf("%s, kvcache, one thread, %zu rounds\n\n", r->m->name, r->rounds);
-    print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_names, r->fma, PROBES_FMA);
-    print_probes(r, reading, "GB/s", probe_read_names, r->read, PROBES_READ);
+    print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_name, r->fma, PROBES_FMA);
+    print_probes(r, reading, "GB/s", probe_read_name, r->read, PROBES_READ);
     printf("%-28s %10s %16s %8s   %s\n", "", "median", "", "share", "95 % interval");
     for (target i = 0; i < TARGETS; i++)
         keep_most(&highest, print_target(r, i, names[i]));

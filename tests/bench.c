@@ -491,11 +491,11 @@ Test(bench, probes_measure_something)
     cr_assert_eq(block.n * sizeof *block.at, 2 << 20);
     for (size_t i = 0; i < PROBES_FMA; i++) {
         double rate = probe_fma(i);
-        cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_fma_names[i], rate);
+        cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_fma_name(i), rate);
     }
     for (size_t i = 0; i < PROBES_READ; i++) {
         double rate = probe_read(i, &block);
-        cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_read_names[i], rate);
+        cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_read_name(i), rate);
     }
     probe_block_free(&block);
 }
