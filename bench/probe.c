@@ -64,7 +64,7 @@ static void fma_tile(size_t n)
         y[TILE_N][(TILE_B + 1) * LANES];
     const panels right = {.at = b[0][0], .stride = TILE_K * LANES, .count = TILE_B};
     for (size_t i = 0; i < n; i++)
-        kernel_product(TILE_N, TILE_K, a[0], TILE_K + LANES, right, y[0], (TILE_B + 1) * LANES, false);
+        kernel_product(TILE_N, TILE_K, a[0], TILE_K + LANES, right, y[0], (TILE_B + 1) * LANES, NULL, false);
     sink = y[0][0];
 }
 

@@ -11,10 +11,10 @@
 // v, -0) is +0.
 static void weigh_values(panels values, size_t keys, const rows *p, rows *y, size_t n)
 {
-    kernel_product(n, keys, p->at, p->stride, values, y->at, y->stride, false);
+    kernel_product(n, keys, p->at, p->stride, values, y->at, y->stride, NULL, false);
     values.at += keys * LANES;
     for (size_t r = 1; r < n; r++)
-        kernel_product(1, r, row(p, r) + keys, p->stride, values, row(y, r), y->stride, true);
+        kernel_product(1, r, row(p, r) + keys, p->stride, values, row(y, r), y->stride, NULL, true);
 }
 
 // Rows [from, from + n) of one head; n <= TILE_ROWS.
@@ -25,7 +25,7 @@ static void attend_tile(const kv *kept, size_t l, size_t head, size_t first, siz
     const float scale = 1.0f / sqrtf((float)kept->D);
     const float *q = row(&a->q, from) + head * kept->D;
     kernel_product(n, kept->D, q, a->q.stride, kv_keys(kept, l, head, keys + n - 1), a->scores.at, a->scores.stride,
-                   false);
+                   NULL, false);
     for (size_t r = 0; r < n; r++) {
         float *scaled = to->fn ? row(&a->scaled, r) : NULL;
         rowops_softmax(row(&a->scores, r), keys + r, scale, scaled);

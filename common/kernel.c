@@ -31,14 +31,22 @@ static inline __attribute__((always_inline)) void copy_lanes(float *restrict to,
         to[j] = from[j];
 }
 
-// Adds to y. Every call has constants for `height` and `count`: the loops over them are unrolled after inlining.
+static inline __attribute__((always_inline)) void start_lanes(float *restrict sum, const float *restrict y,
+                                                              const bool resume)
+{
+#pragma omp simd
+    for (size_t j = 0; j < LANES; j++)
+        sum[j] = resume ? y[j] : 0.0f;
+}
+
+// Every call has constants for `height` and `count`: the loops over them are unrolled after inlining.
 static inline __attribute__((always_inline)) void tile(const size_t height, const size_t count, size_t K,
                                                        const float *restrict a, size_t a_stride, panels b,
-                                                       float *restrict y, size_t y_stride)
+                                                       float *restrict y, size_t y_stride, const bool resume)
 {
     float sum[TILE_ROWS][GROUP][LANES];
     UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
-        copy_lanes(sum[r][p], y + r * y_stride + p * LANES);
+        start_lanes(sum[r][p], y + r * y_stride + p * LANES, resume);
     for (size_t k = 0; k < K; k++)
         UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
             accumulate(sum[r][p], a[r * a_stride + k], b.at + p * b.stride + k * LANES);
@@ -51,10 +59,13 @@ static size_t tile_height(size_t left)
     return left >= TILE_ROWS ? TILE_ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-// One tile's rows times GROUP panels or one.
-static void strip(size_t height, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride)
+// One tile's rows times GROUP panels, or one.
+static void strip(size_t height, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
+                  bool resume)
 {
-#define TILE(ROWS, COUNT) tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride)
+#define TILE(ROWS, COUNT)                                                                                              \
+    (resume ? tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride, true)                                                  \
+            : tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride, false))
     bool group = b.count == GROUP;
     switch (height) {
     case TILE_ROWS:
@@ -76,24 +87,25 @@ static void strip(size_t height, size_t K, const float *a, size_t a_stride, pane
 #undef TILE
 }
 
-static void clear(size_t height, size_t n, float *y, size_t y_stride)
+static void add_bias(size_t height, size_t n, const float *bias, float *y, size_t y_stride)
 {
     for (size_t r = 0; r < height; r++)
+#pragma omp simd
         for (size_t j = 0; j < n; j++)
-            y[r * y_stride + j] = 0.0f;
+            y[r * y_stride + j] += bias[j];
 }
 
 void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
-                    bool resume)
+                    const float *bias, bool resume)
 {
     for (size_t p = 0; p < b.count;) {
         panels some = {b.at + p * b.stride, b.stride, b.count - p >= GROUP ? GROUP : 1};
         for (size_t r = 0, height; r < n; r += height) {
             float *corner = y + r * y_stride + p * LANES;
             height = tile_height(n - r);
-            if (!resume)
-                clear(height, some.count * LANES, corner, y_stride);
-            strip(height, K, a + r * a_stride, a_stride, some, corner, y_stride);
+            strip(height, K, a + r * a_stride, a_stride, some, corner, y_stride, resume);
+            if (bias)
+                add_bias(height, some.count * LANES, bias + p * LANES, corner, y_stride);
         }
         p += some.count;
     }

@@ -49,17 +49,32 @@ void kv_free(kv *kept)
     *kept = (kv){0};
 }
 
+// Rows [r, r + n) of one head, all in one panel: a panel's row is written at once.
+static void store_keys(float *panel, size_t D, const rows *k, size_t r, size_t n)
+{
+    for (size_t d = 0; d < D; d++)
+        for (size_t i = 0; i < n; i++)
+            panel[d * KEY_STRIDE + i] = row(k, r + i)[d];
+}
+
+static void store_value(const kv *kept, float *to, const float *from)
+{
+    for (size_t d = 0; d < kept->D; d++)
+        to[d / LANES * value_stride(kept) + d % LANES] = from[d];
+}
+
 void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n)
 {
-    for (size_t head = 0; head < kept->H; head++)
-        for (size_t r = 0; r < n; r++) {
-            const float *from_k = row(k, r) + head * kept->D, *from_v = row(v, r) + head * kept->D;
-            float *to_k = key(kept, l, head, first + r), *to_v = value(kept, l, head, first + r);
-            for (size_t d = 0; d < kept->D; d++)
-                to_k[d * KEY_STRIDE] = from_k[d];
-            for (size_t d = 0; d < kept->D; d++)
-                to_v[d / LANES * value_stride(kept) + d % LANES] = from_v[d];
+    for (size_t r = 0, some; r < n; r += some) {
+        some = LANES - (first + r) % LANES; // up to the end of this panel
+        some = some < n - r ? some : n - r;
+        for (size_t head = 0; head < kept->H; head++) {
+            const rows of_k = rows_columns(k, head * kept->D, kept->D), of_v = rows_columns(v, head * kept->D, kept->D);
+            store_keys(key(kept, l, head, first + r), kept->D, &of_k, r, some);
+            for (size_t i = r; i < r + some; i++)
+                store_value(kept, value(kept, l, head, first + i), row(&of_v, i));
         }
+    }
 }
 
 panels kv_keys(const kv *kept, size_t l, size_t head, size_t T)

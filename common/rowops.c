@@ -67,27 +67,10 @@ void rowops_layer_norm(const norm *w, float eps, const rows *x, rows *y, size_t 
     }
 }
 
-// Columns [from, from + count) of y += bias.
-static void add_bias(const float *bias, rows *y, size_t from, size_t count, size_t n)
-{
-    for (size_t r = 0; r < n; r++) {
-        float *out = row(y, r) + from;
-#pragma omp simd
-        for (size_t j = 0; j < count; j++)
-            out[j] += bias[from + j];
-    }
-}
-
 void rowops_linear(const linear *w, const rows *x, rows *y, size_t n)
 {
-    enum { AT_ONCE = 4 }; // panels: their columns of y are still in the cache when the bias comes
-    const size_t count = panels_for(w->N), panel = w->K * LANES;
-    for (size_t p = 0; p < count; p += AT_ONCE) {
-        panels some = {w->panels + p * panel, panel, count - p < AT_ONCE ? count - p : AT_ONCE};
-        kernel_product(n, w->K, x->at, x->stride, some, y->at + p * LANES, y->stride, false);
-        if (w->bias)
-            add_bias(w->bias, y, p * LANES, some.count * LANES, n);
-    }
+    const panels weights = {w->panels, w->K * LANES, panels_for(w->N)};
+    kernel_product(n, w->K, x->at, x->stride, weights, y->at, y->stride, w->bias, false);
 }
 
 void rowops_gelu(rows *x, size_t n)
@@ -116,8 +99,8 @@ static float larger(float a, float b)
     return a > b ? a : b;
 }
 
-// The maximum of a row; its order is fixed too, so that even a NaN comes out the same everywhere.
-static float row_max(const float *x, size_t n)
+// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the same everywhere.
+static float scale_row(float *x, size_t n, float scale)
 {
     float partial[LANES];
     for (size_t j = 0; j < LANES; j++)
@@ -125,28 +108,44 @@ static float row_max(const float *x, size_t n)
     size_t whole = n / LANES * LANES;
     for (size_t i = 0; i < whole; i += LANES)
 #pragma omp simd
-        for (size_t j = 0; j < LANES; j++)
+        for (size_t j = 0; j < LANES; j++) {
+            x[i + j] *= scale;
             partial[j] = larger(x[i + j], partial[j]);
-    for (size_t i = whole; i < n; i++)
+        }
+    for (size_t i = whole; i < n; i++) {
+        x[i] *= scale;
         partial[i - whole] = larger(x[i], partial[i - whole]);
+    }
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t j = 0; j < half; j++)
             partial[j] = larger(partial[j], partial[j + half]);
     return partial[0];
 }
 
+// x = e^(x - max); returns the sum.
+static float exp_row(float *x, size_t n, float max)
+{
+    float partial[LANES] = {0};
+    size_t whole = n / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+#pragma omp simd
+        for (size_t j = 0; j < LANES; j++) {
+            x[i + j] = numeric_exp(x[i + j] - max);
+            partial[j] += x[i + j];
+        }
+    for (size_t i = whole; i < n; i++) {
+        x[i] = numeric_exp(x[i] - max);
+        partial[i - whole] += x[i];
+    }
+    return tree_sum(partial);
+}
+
 void rowops_softmax(float *x, size_t n, float scale, float *scaled)
 {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        x[i] *= scale;
+    float max = scale_row(x, n, scale);
     if (scaled)
         memcpy(scaled, x, n * sizeof *x);
-    float max = row_max(x, n);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        x[i] = numeric_exp(x[i] - max);
-    float inverse = 1.0f / row_sum(x, n);
+    float inverse = 1.0f / exp_row(x, n, max);
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
         x[i] *= inverse;

@@ -43,7 +43,7 @@ Test(kernel, every_element_is_its_own_chain_whatever_the_tile)
                     const size_t K = Ks[i];
                     for (size_t e = 0; e < ROWS * stride; e++)
                         y[e] = canary;
-                    kernel_product(n, K, a, K_MAX + 5, (panels){b, K_MAX * LANES, count}, y, stride, resume);
+                    kernel_product(n, K, a, K_MAX + 5, (panels){b, K_MAX * LANES, count}, y, stride, NULL, resume);
                     for (size_t r = 0; r < ROWS; r++)
                         for (size_t j = 0; j < stride; j++) {
                             bool inside = r < n && j < count * LANES;
