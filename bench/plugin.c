@@ -159,7 +159,7 @@ status plugin_open(const char *file, const decoder_api **api)
     return NULL;
 }
 
-static void run_child(status body(void *, int *), void *argument)
+static void run_child(plugin_body *body, void *argument)
 {
     int exit_code = 0;
     status s = body(argument, &exit_code);
@@ -186,7 +186,7 @@ static int await(pid_t child, double timeout_s, bool *hung)
     return result;
 }
 
-status plugin_contain(status body(void *argument, int *exit_code), void *argument, double timeout_s, int *exit_code)
+status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *exit_code)
 {
     box = mmap(NULL, sizeof *box, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (box == MAP_FAILED)

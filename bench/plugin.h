@@ -13,9 +13,12 @@ status plugin_open(const char *file, const decoder_api **api);
 // What the plug-in did to the floating-point environment and when; NULL: nothing.
 const char *plugin_complaint(void);
 
+// What runs in the child, like a command.
+typedef status plugin_body(void *argument, int *exit_code);
+
 // Runs body(argument) in a child process and waits. A call of the plug-in that takes longer than timeout_s, or kills
 // the child, is the failure returned, with the call's name. Otherwise what body returns, and *exit_code as body left
 // it.
-status plugin_contain(status body(void *argument, int *exit_code), void *argument, double timeout_s, int *exit_code);
+status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *exit_code);
 
 #endif

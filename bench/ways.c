@@ -95,7 +95,7 @@ static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
         size_t way, tokens;
     } chunks[] = {{ONE_BY_ONE, 1}, {BY_7, 7}, {BY_16, 16}, {BY_100, 100}};
     const size_t last = contexts[n - 1], few = least(n, CHOSEN);
-    size_t chosen[CHOSEN];
+    size_t chosen[CHOSEN] = {0};
     status s = NULL;
     for (size_t i = 0; i < few; i++)
         chosen[i] = contexts[few == 1 ? 0 : i * (n - 1) / (few - 1)];

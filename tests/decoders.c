@@ -345,12 +345,14 @@ Test(reference, greedy_continuation_is_the_same)
 // -log of the probability that the logits give to `id`, nats.
 static double surprise(const float *logits, size_t V, int id)
 {
-    double max = -INFINITY, total = 0;
+    double max = -INFINITY, others = 0; // the largest one's own share of the sum is 1
+    size_t best = 0;
     for (size_t v = 0; v < V; v++)
-        max = fmax(max, (double)logits[v]);
+        if ((double)logits[v] > max)
+            max = (double)logits[best = v];
     for (size_t v = 0; v < V; v++)
-        total += exp((double)logits[v] - max);
-    return max + log(total) - (double)logits[id];
+        others += v == best ? 0 : exp((double)logits[v] - max);
+    return max + log1p(others) - (double)logits[id];
 }
 
 Test(reference, long_text_matches_float64)
