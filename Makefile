@@ -10,9 +10,11 @@ BUILD ?= build
 
 # The arithmetic contract (notes/03-arithmetic.md) stands on these. They come last, so that no CFLAGS can undo them.
 CONTRACT := -std=c17 -fno-fast-math -ffp-contract=off -fno-math-errno
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 # What has to be asked of the compiler or pkg-config is asked once, when a recipe first needs it: `make deps bench` installs them first.
 once = $(eval $(1) := $(2))$($(1))
+WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror $(NO_PASS_FAILED)
+# clang warns of every `omp simd` loop that it does not turn into vectors, as under a sanitizer; gcc does not know the word.
+NO_PASS_FAILED = $(call once,NO_PASS_FAILED,$(shell $(CC) -Wpass-failed -xc -c -o /dev/null /dev/null 2>/dev/null && echo -Wno-pass-failed))
 # 512-bit vectors where the machine has them: compilers of 2022 prefer 256, at half the speed.
 WIDE = $(call once,WIDE,$(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && \
          echo -mprefer-vector-width=512))
@@ -31,7 +33,7 @@ COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR
 LINK = $(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(OPENMP_LIBS) $(PKG_LIBS) -lm
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)))
-MAINS := common/tokenize.c
+MAINS := common/tokenize.c tests/exhaustive.c
 COMMON := $(filter-out $(call objects,$(MAINS)),$(call objects,common/*.c))
 BENCH := $(filter-out $(BUILD)/obj/bench/main.o,$(call objects,bench/*.c))
 DECODERS := $(BUILD)/obj/naive/decoder.o $(BUILD)/obj/kvcache/decoder.o
@@ -88,7 +90,7 @@ $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench ## run all tests
 	$(BUILD)/tests
-$(BUILD)/tests: $(call objects,tests/*.c) $(BENCH) $(DECODERS) $(COMMON)
+$(BUILD)/tests: $(filter-out $(call objects,$(MAINS)),$(call objects,tests/*.c)) $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK) $(shell pkg-config --libs criterion)
 
 # Criterion's exit status knows nothing of leaks: any error in a report is a failure. Status 99 is no program's own, so no test can expect it.
@@ -99,6 +101,17 @@ sanitize: ## run all tests under AddressSanitizer and UBSan
 	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
 	  $(MAKE) BUILD=$(BUILD)/sanitize SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test; \
 	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
+
+golden: $(BUILD)/bench ## compute tests/golden.txt anew: only where the arithmetic contract itself has changed
+	@while read -r model contexts digest; do case $$model in '#'*) echo "$$model $$contexts $$digest" ;; \
+	  *) $(BUILD)/bench digest -m "$$model" -c "$$contexts" || exit 1 ;; esac; \
+	  done <tests/golden.txt >$(BUILD)/golden.txt && mv $(BUILD)/golden.txt tests/golden.txt
+matrix: ## the digests in builds of each compiler, level, instruction set and architecture (QUICK=1: some)
+	@BUILD='$(BUILD)' MAKE='$(MAKE)' .ci/matrix $(if $(QUICK),quick)
+exhaustive: $(BUILD)/exhaustive ## exp and GELU at all 2^32 floats against double: about a minute
+	nice $(BUILD)/exhaustive
+$(BUILD)/exhaustive: $(BUILD)/obj/tests/exhaustive.o $(BUILD)/obj/common/numeric.o $(BUILD)/obj/common/status.o
+	$(LINK)
 
 RESULTS := $(BUILD)/results
 FORMAT := $(if $(PNG),png,svg)
@@ -127,6 +140,10 @@ deps: ## install what building, bench, plots and tests need (apt-get or Homebrew
 deps-lint: ## install what lint and sanitize need
 	@$(ENVIRONMENT) .ci/deps lint
 
+deps-matrix: ## install what matrix needs, and unpack arm64 libraries into build/matrix
+	@$(ENVIRONMENT) .ci/deps matrix
+	@.ci/sysroot $(BUILD)/matrix/aarch64-libraries
+
 clean: ## remove everything generated
 	rm -rf $(BUILD)
 
@@ -134,6 +151,6 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all bench broken mine test sanitize plots lint format deps deps-lint clean help FORCE
+.PHONY: all bench broken mine test sanitize golden matrix exhaustive plots lint format deps deps-lint deps-matrix clean help FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)

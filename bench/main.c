@@ -2,9 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/digest.h"
 #include "bench/measure.h"
 #include "bench/options.h"
 #include "bench/verify.h"
+#include "common/numeric.h"
 
 static const struct {
     const char *name;
@@ -12,6 +14,7 @@ static const struct {
     const char *what;
 } commands[] = {
     {"verify", verify_command, "compare every logit and every cached key and value, bit for bit"},
+    {"digest", digest_command, "one SHA-256 of the logits: the same on every machine"},
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
@@ -28,7 +31,9 @@ static void print_usage(FILE *to)
 static int run(size_t i, int argc, char **argv)
 {
     int exit_code = 0;
-    status s = commands[i].run(argc, argv, &exit_code);
+    status s = numeric_ready("bench");
+    if (!s)
+        s = commands[i].run(argc, argv, &exit_code);
     if (s)
         fprintf(stderr, "bench %s: %s\n", commands[i].name, s);
     else if (fflush(stdout) != 0 || ferror(stdout))

@@ -16,6 +16,7 @@ static const struct option all_options[] = {
     {"seed", required_argument, NULL, 's'},    {"out", required_argument, NULL, 'o'},
     {"quick", no_argument, NULL, 'q'},         {"decoder", required_argument, NULL, 'd'},
     {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
+    {"stages", no_argument, NULL, 'S'},        {"check", required_argument, NULL, 'C'},
     {"help", no_argument, NULL, 'h'},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
@@ -81,6 +82,12 @@ static status take(int letter, bench_options *o)
         break;
     case 'q':
         o->quick = true;
+        break;
+    case 'S':
+        o->stages = true;
+        break;
+    case 'C':
+        o->check = optarg;
         break;
     default:
         o->help = true;

@@ -25,6 +25,8 @@ typedef struct bench_options {
     const char *decoder;  // -d, a plug-in; NULL unless given
     double timeout_s;     // -t; 60 unless given
     bool json;            // -j
+    bool stages;          // -S
+    const char *check;    // -C, a file of golden digests; NULL unless given
     bool help;            // -h: the usage has been printed, and the command has nothing left to do
 } bench_options;
 

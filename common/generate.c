@@ -316,9 +316,8 @@ int generate_main(const decoder_api *api, int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); // a reader that has gone shows as an error of a write
     status s = options_parse(argc, argv, &r.options);
     int failure = s ? USAGE_ERROR : FAILED;
-    if (!s && !NUMERIC_HARDWARE_FMA)
-        fprintf(stderr, "%s: note: built for a machine without fused multiply-add: the same bits, but slow\n",
-                api->name);
+    if (!s)
+        s = numeric_ready(api->name);
     if (!s)
         s = r.options.help ? show_help(argv[0]) : r.options.version ? show_version(api) : run_parts(&r);
     if (!s)

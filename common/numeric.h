@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "common/status.h"
+
 #ifdef __FAST_MATH__
 #    error "Lockstep promises bits: build without -ffast-math, -Ofast and their parts"
 #endif
@@ -20,43 +22,43 @@ typedef union numeric_bits32 {
     uint32_t u;
 } numeric_bits32;
 
-#if defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__)
-enum { NUMERIC_HARDWARE_FMA = 1 };
-
-// a b + c, rounded once (IEEE-754 fusedMultiplyAdd).
-static inline float numeric_fma(float a, float b, float c)
-{
-    return fmaf(a, b, c);
-}
-#else
-enum { NUMERIC_HARDWARE_FMA = 0 };
-
 typedef union numeric_bits64 {
     double f;
     uint64_t u;
 } numeric_bits64;
 
-// The same without the instruction, several times faster than libm's: the product is exact in double; TwoSum (Knuth)
-// gives the sum's error, which is folded into the last bit ("round to odd", Boldo and Melquiond 2008) so that narrowing
-// rounds correctly.
-static inline float numeric_fma(float a, float b, float c)
+// a b + c, rounded once, without the instruction for it, several times faster than libm's: the product is exact in
+// double; TwoSum (Knuth) gives the sum's error, which is folded into the last bit ("round to odd", Boldo and Melquiond
+// 2008) so that narrowing rounds correctly. Shifts and sums only: SSE2 can neither compare nor multiply 64-bit
+// integers.
+static inline float numeric_fma_software(float a, float b, float c)
 {
     double product = (double)a * b, addend = c;
     numeric_bits64 sum = {.f = product + addend};
     double from_addend = sum.f - product;
-    double error = (product - (sum.f - from_addend)) + (addend - from_addend);
-    int inexact = (error < 0) | (error > 0); // a NaN, from Inf - Inf, is neither
-    uint64_t odd = sum.u & 1;
-    uint64_t away = (error > 0) == (sum.f > 0); // the exact value lies beyond the rounded one
-    sum.u += (uint64_t)inexact * (1 - odd) * (2 * away - 1);
+    numeric_bits64 error = {.f = (product - (sum.f - from_addend)) + (addend - from_addend)};
+    uint64_t inexact = ((error.f < 0) | (error.f > 0)) ? 1 : 0; // a NaN, from Inf - Inf, is neither
+    uint64_t beyond = (sum.u ^ error.u) >> 63 & inexact;        // the sum was rounded away from zero
+    sum.u = (sum.u - beyond) | inexact;                         // truncated, then made odd
     return (float)sum.f;
 }
+
+#if defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__)
+enum { NUMERIC_HARDWARE_FMA = 1 };
+#else
+enum { NUMERIC_HARDWARE_FMA = 0 };
 #endif
 
-// e^x, below 1.1 ulp of the exact value for every float; +Inf above 88.72, gradual underflow to 0 below -87.33; NaN
-// gives NaN. Cody and Waite's reduction x = n ln 2 + r, a polynomial of degree 6 on |r| <= ln(2)/2 (minimax for the
-// relative error, found by Lawson's iteration), then 2^n in two factors, so that a subnormal result is rounded only
-// once, in the last product.
+// a b + c, rounded once (IEEE-754 fusedMultiplyAdd).
+static inline float numeric_fma(float a, float b, float c)
+{
+    return NUMERIC_HARDWARE_FMA ? fmaf(a, b, c) : numeric_fma_software(a, b, c);
+}
+
+// e^x, below 1.1 ulp of the exact value for every float (0.892 at most: `make exhaustive`); +Inf above 88.72, gradual
+// underflow to 0 below -87.33; NaN gives NaN. Cody and Waite's reduction x = n ln 2 + r, a polynomial of degree 6 on
+// |r| <= ln(2)/2 (minimax for the relative error, found by Lawson's iteration), then 2^n in two factors, so that a
+// subnormal result is rounded only once, in the last product.
 static inline float numeric_exp(float x)
 {
     const float log2_e = 0x1.715476p+0f, ln2_high = 0x1.62e430p-1f, ln2_low = -0x1.05c610p-29f;
@@ -79,11 +81,15 @@ static inline float numeric_exp(float x)
 }
 
 // gelu_new (Hendrycks and Gimpel 2016, eq. 2): x/2 (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3).
-// |error| <= 2^-20 max(|x|, FLT_MIN).
+// |error| <= 2^-20 max(|x|, FLT_MIN) for every finite float (2^-22.95 at most: `make exhaustive`).
 static inline float numeric_gelu(float x)
 {
     const float slope = -0x1.988454p+0f, cubic = -0x1.2444f2p-4f; // -2 sqrt(2/pi), and 0.044715 times that
     return x / (1.0f + numeric_exp(x * numeric_fma(x * x, cubic, slope)));
 }
+
+// For main to call before it computes: refuses a rounding mode other than to nearest and flushed subnormals (a program
+// or library linked with -ffast-math switches that on), and says on standard error where a build has no hardware FMA.
+status numeric_ready(const char *program);
 
 #endif
