@@ -158,8 +158,8 @@ static json_t *build(const char *sha256)
 static json_t *description(const model *m, const char *digest)
 {
     const config *c = &m->config;
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", text(m->name), "sha256", digest, "layers",
-                     (json_int_t)c->L, "channels", (json_int_t)c->C, "heads", (json_int_t)c->H, "inner",
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", text(model_label(m)), "sha256", digest,
+                     "layers", (json_int_t)c->L, "channels", (json_int_t)c->C, "heads", (json_int_t)c->H, "inner",
                      (json_int_t)c->F, "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->T);
 }
 

@@ -166,7 +166,7 @@ static void report(const roofline *r)
     snprintf(names[SHORT_STEP], sizeof *names, "step at %zu tokens", r->short_t);
     snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
     snprintf(reading, sizeof reading, "reading %s", humane_bytes((double)(r->block.n * sizeof *r->block.at), size));
-    printf("%s, kvcache, one thread, %zu rounds\n\n", r->m->name, r->rounds);
+    printf("%s, kvcache, one thread, %zu rounds\n\n", model_label(r->m), r->rounds);
     print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_name, r->fma, PROBES_FMA);
     print_probes(r, reading, "GB/s", probe_read_name, r->read, PROBES_READ);
     printf("%-28s %10s %16s %8s   %s\n", "", "median", "", "share", "95 % interval");
@@ -198,7 +198,7 @@ static status prepare(roofline *r)
 {
     const config *c = &r->m->config;
     if (c->T < 2)
-        return status_fail("%s: a context of one token leaves no step to time; use another model", r->m->name);
+        return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(r->m));
     r->long_t = c->T - 1 < LONG_CONTEXT ? c->T - 1 : LONG_CONTEXT;
     r->short_t = c->T - 1 < SHORT_CONTEXT ? c->T - 1 : SHORT_CONTEXT;
     count_work(r);

@@ -114,7 +114,7 @@ static status request(sweep *s, size_t which, size_t t, double ns[METRICS])
         at[n] = clock_ns();
         if (s->tokens[t + n] < 0)
             return status_fail("%s: the logits are not finite numbers after %zu tokens; verify names the place",
-                               s->m->name, t + n);
+                               model_label(s->m), t + n);
     }
     ns[TTFT] = (double)(at[0] - begin);
     ns[TPOT] = (double)(at[N - 1] - at[0]) / (double)(N - 1);
@@ -177,7 +177,7 @@ static void shuffle(sweep *s)
 static status write_sample(sweep *s, size_t cell, const double ns[METRICS])
 {
     for (metric k = 0; k < METRICS; k++) {
-        results_csv_text(s->csv, s->m->name);
+        results_csv_text(s->csv, model_label(s->m));
         fprintf(s->csv, ",%s,%s,%zu,%zu,%zu,%.0f\n", decoders[cell / s->contexts]->name, metric_names[k],
                 s->context[cell % s->contexts], s->samples[cell], s->requests, ns[k]);
     }
@@ -223,7 +223,7 @@ static status take_round(sweep *s)
 
 static void announce(const sweep *s)
 {
-    fprintf(stderr, "sweep of %s: %zu context%s, %d decoders, about %.0f s\n", s->m->name, s->contexts,
+    fprintf(stderr, "sweep of %s: %zu context%s, %d decoders, about %.0f s\n", model_label(s->m), s->contexts,
             s->contexts == 1 ? "" : "s", DECODERS, s->planned_s);
 }
 
@@ -275,7 +275,7 @@ static status print_summary(FILE *f, const void *what)
             if (s->samples[cell] == 0)
                 continue;
             estimate e = cell_estimate(s, cell, k);
-            results_csv_text(f, s->m->name);
+            results_csv_text(f, model_label(s->m));
             fprintf(f, ",%s,%s,%zu,%.0f", decoders[cell / s->contexts]->name, metric_names[k],
                     s->context[cell % s->contexts], e.median);
             print_bound(f, e.lo);
@@ -290,7 +290,7 @@ static status print_memory(FILE *f, const void *what)
     const sweep *s = what;
     fputs("model,context,kv_bytes,naive_activation_bytes\n", f);
     for (size_t i = 0; i < s->contexts; i++) {
-        results_csv_text(f, s->m->name);
+        results_csv_text(f, model_label(s->m));
         fprintf(f, ",%zu,%zu,%zu\n", s->context[i], cost_kv_bytes(&s->m->config, s->context[i]),
                 activations_bytes(&s->m->config, s->context[i]));
     }
@@ -334,8 +334,8 @@ static void print_table_row(const sweep *s, size_t i, bool verified)
 static void print_table(const sweep *s)
 {
     bool verified = results_verified(s->m);
-    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", s->m->name, s->partial ? ", PARTIAL" : "", s->rounds, "context",
-           "TTFT");
+    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m), s->partial ? ", PARTIAL" : "", s->rounds,
+           "context", "TTFT");
     for (size_t d = 0; d < DECODERS; d++)
         printf("  %*s %s", STEP_COLUMN - (int)strlen(decoders[d]->name) - 1, "step", decoders[d]->name);
     printf("  %8s  %10s\n", "speed-up", "KV");
@@ -344,7 +344,7 @@ static void print_table(const sweep *s)
     printf("\nTTFT is that of %s; the prefill of %s is the same work. Intervals are in %s/summary.csv.\n",
            decoders[DECODERS - 1]->name, decoders[0]->name, s->dir);
     if (!verified)
-        printf("No speed-up is shown before this build has passed `build/bench verify -m %s`.\n", s->m->name);
+        printf("No speed-up is shown before this build has passed `build/bench verify -m %s`.\n", model_label(s->m));
 }
 
 static status report(const sweep *s)
@@ -374,7 +374,7 @@ static status choose_contexts(sweep *s)
 {
     size_t limit = s->m->config.T - 1;
     if (limit == 0)
-        return status_fail("%s: a context of one token leaves no step to time; use another model", s->m->name);
+        return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(s->m));
     return s->o->contexts ? contexts_parse(s->o->contexts, limit, &s->context, &s->contexts)
                           : default_contexts(limit, &s->context, &s->contexts);
 }

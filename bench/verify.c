@@ -378,7 +378,7 @@ static void print_report(const verification *v)
 {
     char a[32], b[32], c[32], d[32];
     const finding logits = total(v->logits), cache = total(v->cache);
-    printf("verify %s: contexts up to %zu, every bit of every number\n", v->m->name, v->last);
+    printf("verify %s: contexts up to %zu, every bit of every number\n", model_label(v->m), v->last);
     printf("  %-8s %-22s %5zu contexts  %12s logits, the judge\n", v->judge->name, "recomputed",
            v->ways[RECOMPUTED].rows, grouped(v->ways[RECOMPUTED].rows * v->m->config.V, a));
     for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
@@ -402,9 +402,9 @@ static json_t *report_json(const verification *v, bool same, const location *l)
                                         (json_int_t)v->ways[w].rows, "compared", (json_int_t)v->logits[w].compared,
                                         "differing", (json_int_t)v->logits[w].differing));
     const finding cache = total(v->cache);
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model", v->m->name, "judge",
-                     v->judge->name, "decoder", v->tested->name, "identical", same, "ways", ways, "cache", "compared",
-                     (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "length",
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model", model_label(v->m),
+                     "judge", v->judge->name, "decoder", v->tested->name, "identical", same, "ways", ways, "cache",
+                     "compared", (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "length",
                      v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
                      "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
 }

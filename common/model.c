@@ -411,6 +411,12 @@ status model_load(const char *name, model **out)
     return s;
 }
 
+const char *model_label(const model *m)
+{
+    const size_t root = sizeof SOURCE_DIR "/" - 1;
+    return strncmp(m->name, SOURCE_DIR "/", root) == 0 ? m->name + root : m->name;
+}
+
 void model_free(model *m)
 {
     if (!m)

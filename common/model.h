@@ -71,6 +71,9 @@ status model_load(const char *name, model **out);
 
 void model_free(model *m);
 
+// The name to show: a directory of this project without the path before it.
+const char *model_label(const model *m);
+
 // Bytes of the packed weights, padding included, before anything is loaded; and bytes a decoder streams for one token's
 // linear layers.
 size_t model_packed_bytes(const config *c, bool tied);
