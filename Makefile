@@ -123,6 +123,10 @@ plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/p
 	  gnuplot -e "theme = '$$theme'; format = '$(FORMAT)'; results = '$(RESULTS)'" plots/$$plot.gp > $$picture.part; \
 	  mv $$picture.part $$picture; done; done; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
 
+# The first chapter quotes the decoders' diff.
+notes: ## write notes/01-one-diff.md anew, after a change of a decoder or of notes/01-one-diff.in
+	@sh notes/01-one-diff.sh > notes/01-one-diff.md.part && mv notes/01-one-diff.md.part notes/01-one-diff.md
+
 SOURCES := $(wildcard */*.[ch])
 # Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
 CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
@@ -130,7 +134,7 @@ lint: ## check the layout, the code and the shell scripts
 	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done
 	clang-format --dry-run -Werror $(SOURCES)
 	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
-	shellcheck .ci/* common/models/*.sh
+	shellcheck .ci/* common/models/*.sh notes/*.sh
 format: ## lay the code out
 	clang-format -i $(SOURCES)
 
@@ -151,6 +155,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all bench broken mine test sanitize golden matrix exhaustive plots lint format deps deps-lint deps-matrix clean help FORCE
+# What help lists are names, not files.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' $(firstword $(MAKEFILE_LIST))) FORCE
 .DELETE_ON_ERROR:
 -include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
