@@ -255,7 +255,7 @@ static status finish(run *r)
     report *p = &r->report;
     const config *c = &r->model->config;
     p->decoder = r->api->name;
-    p->model = r->options.model;
+    p->model = model_label(r->model);
     p->ids = r->ids;
     p->stop = at_end_of_text(r) ? "eos" : p->generated < r->options.tokens ? "context" : "tokens";
     if (r->api->length)
