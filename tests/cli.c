@@ -216,7 +216,7 @@ Test(cli, json_tells_all)
         expect_ids(json_object_get(o, "ids"), ids, 7);
         cr_assert_str_eq(json_string_value(json_object_get(o, "text")), text);
         cr_assert_str_eq(json_string_value(json_object_get(o, "decoder")), programs[p]);
-        cr_assert_str_eq(json_string_value(json_object_get(o, "model")), model_default());
+        cr_assert_str_eq(json_string_value(json_object_get(o, "model")), "common/models/shakespeare");
         cr_assert_str_eq(json_string_value(json_object_get(o, "stop")), "tokens");
         cr_assert_eq(integer(o, "prompt_tokens"), prompt);
         cr_assert_eq(integer(o, "generated_tokens"), 7);
