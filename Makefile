@@ -63,18 +63,6 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 	$(BUILD)/bench all $(if $(QUICK),--quick) $(if $(MODEL),-m '$(MODEL)')
 	@$(MAKE) --no-print-directory plots
 
-# What failure looks like: the cached decoder with a classic bug.
-BUG := tests/faults/01-position-off-by-one.patch
-broken: $(BUILD)/broken/bench ## verify a cache with a classic bug, to see what failure looks like
-	@head -n 3 $(BUG); echo; $(BUILD)/broken/bench verify --contexts 1-32; \
-	  test $$? -eq 1 || { echo "verify should have found this bug" >&2; exit 1; }
-$(BUILD)/broken/bench: $(BUILD)/obj/bench/main.o $(BENCH) $(BUILD)/obj/naive/decoder.o $(BUILD)/broken/decoder.o $(COMMON)
-	$(LINK)
-$(BUILD)/broken/decoder.o: kvcache/decoder.c $(BUG) $(BUILD)/flags
-	@mkdir -p $(@D)
-	patch -s -o $(@:.o=.c) kvcache/decoder.c $(BUG)
-	$(COMPILE) -c -o $@ $(@:.o=.c)
-
 # Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.
 PARTS := $(patsubst %,$(BUILD)/pic/common/%.o,activations attention kernel kv memory rowops status tap)
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
@@ -87,6 +75,17 @@ PLUGIN := -fPIC -fvisibility=hidden
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(PLUGIN) -c -o $@ $<
+
+# What failure looks like: the cached decoder with classic bugs, as plug-ins.
+$(BUILD)/pic/parts.a: $(PARTS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+faults broken: export OUT := $(BUILD)
+faults broken: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
+faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
+	@tests/faults/run.sh
+broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
+	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
 
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench ## run all tests
 	$(BUILD)/tests

@@ -26,7 +26,7 @@ uint64_t locate_ulps(float a, float b)
 static status trace_judge(trace *t, const decoder_api *judge, const place *wanted, trace_row *found, size_t wanting)
 {
     move whole = {.kept = t->T, .T = t->T};
-    way w = {.api = judge, .moves = &whole, .n = 1};
+    way w = {.api = judge, .T_max = t->T, .moves = &whole, .n = 1};
     return trace_run(t, &w, 0, wanted, found, wanting);
 }
 
@@ -52,6 +52,16 @@ static bool find_first(const trace *judge, const trace *tested, place *at)
                 return true;
             }
     return false;
+}
+
+// No row differs, but one was computed that the sequence does not have.
+static bool find_beyond(const trace *tested, location *l)
+{
+    if (!tested->beyond)
+        return false;
+    l->at = (place){tested->beyond - 1, -1, -1, STAGE_EMBED};
+    l->pattern = PATTERN_BEYOND;
+    return true;
 }
 
 // How far the difference reaches: over heads of the same row, and over positions at the same stage of the same layer.
@@ -210,6 +220,7 @@ static const char *suspects(const location *l)
         [PATTERN_NAN] = "unused memory read, or masking by zero (0 Inf is NaN)",
         [PATTERN_ZEROS] = "a row that was never computed",
         [PATTERN_SIGN] = "masking by zero: fma(0, v, -0) is +0",
+        [PATTERN_BEYOND] = "the last token evaluated twice: all of the text was held already, and it went in once more",
         [PATTERN_TINY] = "another order of summation: a product that depends on the number of rows, a reduction left "
                          "to the compiler, "
                          "or another exp",
@@ -248,15 +259,14 @@ static status locate_between(trace *judge, const decoder_api *api, trace *tested
     status s = trace_judge(judge, api, NULL, NULL, 0);
     if (!s)
         s = trace_run(tested, w, failing, NULL, NULL, 0);
-    out->beyond = tested->beyond;
-    out->found = !s && find_first(judge, tested, &out->at);
-    if (out->found) {
+    out->found = !s && (find_first(judge, tested, &out->at) || find_beyond(tested, out));
+    if (out->found && out->pattern != PATTERN_BEYOND) {
         measure_extent(judge, tested, out);
         s = fetch_rows(judge, api, tested, w, failing, &out->at, &expected, &got);
         if (!s)
             find_pattern(judge, tested, out, &expected, &got);
-        out->suspects = suspects(out);
     }
+    out->suspects = suspects(out);
     memory_free(expected.values);
     memory_free(got.values);
     return s;
@@ -287,6 +297,7 @@ static const char *const PATTERN_NAMES[PATTERNS] = {
     [PATTERN_BF16] = "every element rounded to bfloat16",
     [PATTERN_SIGN] = "zeros of the other sign",
     [PATTERN_TINY] = "spread and tiny",
+    [PATTERN_BEYOND] = "a row behind the end of the sequence",
     [PATTERN_OTHER] = "other numbers",
 };
 
@@ -322,11 +333,10 @@ void location_print(const location *l, FILE *f)
     fprintf(f, "  pattern: %s", PATTERN_NAMES[l->pattern]);
     if (l->pattern == PATTERN_COPY)
         fprintf(f, ": %s", describe(&l->copy_of, text));
-    fprintf(f, "; %zu of the %zu positions from here on differ at this stage", l->positions, l->from_on);
+    if (l->positions)
+        fprintf(f, "; %zu of the %zu positions from here on differ at this stage", l->positions, l->from_on);
     if (l->at.head >= 0)
         fprintf(f, "; heads that differ in this row: %zu", l->heads);
-    if (l->beyond)
-        fprintf(f, "; position %zu was computed, behind the end of the sequence", l->beyond - 1);
     fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects, VERDICT_NAMES[l->verdict]);
 }
 

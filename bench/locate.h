@@ -21,6 +21,7 @@ typedef enum pattern {
     PATTERN_BF16,     // each number rounded to bfloat16
     PATTERN_SIGN,     // zeros of the other sign
     PATTERN_TINY,     // differences of a few units in the last place, spread over the row
+    PATTERN_BEYOND,   // no row differs, but one was computed at or behind the end of the sequence
     PATTERN_OTHER,    // none of these
     PATTERNS
 } pattern;
@@ -38,7 +39,7 @@ typedef struct location {
     verdict verdict;
     const char *suspects; // classic bugs that look like this
     const char *way;      // how the context was reached
-    size_t context, beyond;
+    size_t context;
 } location;
 
 // Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the first difference by

@@ -136,7 +136,7 @@ static status record_cache(trace *t, const decoder_api *api, const decoder *d, s
 
 static status make_moves(trace *t, const way *w, size_t last, decoder *d)
 {
-    int *ids = memory_array(t->m->config.T, sizeof *ids);
+    int *ids = memory_array(w->T_max, sizeof *ids);
     status s = ids ? NULL : memory_failed("the tokens");
     const float *logits;
     for (size_t i = 0; !s && i <= last; i++) {
@@ -158,7 +158,7 @@ status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace
     t->found = found;
     t->wanting = wanting;
     decoder *d = NULL;
-    status s = w->api->create(t->m, t->m->config.T, &d);
+    status s = w->api->create(t->m, w->T_max, &d);
     if (!s && w->api->observe)
         w->api->observe(d, watch, t);
     if (!s)

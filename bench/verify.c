@@ -121,14 +121,14 @@ static void keep_text(char *kept, size_t size, const char *text)
 }
 
 // All layers must hold as many rows as there are tokens, or none: a decoder that keeps nothing is right too.
-static void check_lengths(verification *v, const way *w, const decoder *d, size_t T)
+static void check_lengths(verification *v, const way *w, const decoder *d, size_t T, const char *call)
 {
     for (size_t l = 0; w->api->length && l < v->m->config.L; l++) {
-        size_t n = w->api->length(d, l);
+        const size_t n = w->api->length(d, l), expected = w->api->length(d, 0) == 0 ? 0 : T;
         char text[sizeof v->lengths];
-        if (n == w->api->length(d, 0) && (n == T || n == 0))
+        if (n == expected)
             continue;
-        snprintf(text, sizeof text, "layer %zu holds %zu rows after a step to %zu tokens, %s", l, n, T, w->name);
+        snprintf(text, sizeof text, "layer %zu holds %zu rows, not %zu, after %s (%s)", l, n, expected, call, w->name);
         keep_text(v->lengths, sizeof v->lengths, text);
     }
 }
@@ -139,14 +139,16 @@ static status make_move(verification *v, way *w, size_t i, decoder *d, int *ids)
     const size_t V = v->m->config.V;
     const float *logits;
     ways_ids(m, V, ids);
-    if (m->reset)
+    if (m->reset) {
         w->api->reset(d);
+        check_lengths(v, w, d, 0, "a reset");
+    }
     status s = w->api->step(d, ids, m->T, &logits);
     if (s)
         return s;
     if (m->row)
         memcpy(w->logits + (m->row - 1) * V, logits, V * sizeof *logits);
-    check_lengths(v, w, d, m->T);
+    check_lengths(v, w, d, m->T, "a step");
     advance(v, move_work(v, w, i));
     return NULL;
 }
@@ -296,7 +298,8 @@ static finding compare_way(const verification *v, const way *w)
 {
     const size_t V = v->m->config.V;
     finding f = {0};
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t done = 0; done < w->n; done++) {
+        const size_t i = w->independent ? w->n - 1 - done : done; // planned with the longest first
         const float *got = w->moves[i].row ? w->logits + (w->moves[i].row - 1) * V : NULL;
         if (got && got != v->expected[w->moves[i].T])
             compare(&f, i, v->expected[w->moves[i].T], got, V);

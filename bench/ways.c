@@ -47,15 +47,16 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
     return s;
 }
 
-// At each chosen context: four draft tokens of which the first two are then replaced, the same call again (nothing left
-// to evaluate but the last token), and a shorter text. At the ends: another text in the same decoder, and a reset.
+// At each chosen context: new tokens with drafts behind them in one step, of which all drafts are taken back; drafts
+// alone, of which the first two are replaced; the same call again (nothing left to evaluate but the last token); and a
+// shorter text. At the ends: another text in the same decoder, and a reset.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
 {
     status s = draft(w, 0, least(20, last));
     for (size_t i = 0; !s && i < n; i++) {
-        const size_t t = chosen[i], longer = least(t + 2, last);
-        if (!(s = reach(w, t)) && !(s = draft(w, t, least(t + 4, last))) && !(s = reach(w, longer)) &&
-            !(s = reach(w, longer)))
+        const size_t t = chosen[i], drafted = least(t + 4, last), longer = least(t + 2, last);
+        if (!(s = draft(w, t, drafted)) && !(s = reach(w, t)) && !(s = draft(w, t, drafted)) &&
+            !(s = reach(w, longer)) && !(s = reach(w, longer)))
             s = reach(w, t - t / 3);
     }
     if (!s)
@@ -116,8 +117,10 @@ status ways_plan(const decoder_api *judge, const decoder_api *tested, const size
         [BY_16] = "in chunks of 16",      [BY_100] = "in chunks of 100", [FRESH] = "at once",
         [ROLLED_BACK] = "after rollbacks"};
     for (size_t w = 0; w < WAYS; w++)
-        ways[w] = (way){
-            .name = names[w], .api = w == RECOMPUTED ? judge : tested, .independent = w == RECOMPUTED || w == FRESH};
+        ways[w] = (way){.name = names[w],
+                        .api = w == RECOMPUTED ? judge : tested,
+                        .T_max = contexts[n - 1],
+                        .independent = w == RECOMPUTED || w == FRESH};
     status s = plan_moves(contexts, n, ways);
     for (size_t w = 0; !s && w < WAYS; w++)
         if (w != ONE_BY_ONE)

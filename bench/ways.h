@@ -18,6 +18,7 @@ typedef struct move {
 typedef struct way {
     const char *name;
     const decoder_api *api;
+    size_t T_max; // of the decoder that makes the moves
     move *moves;
     size_t n;
     bool independent; // every move can be made alone

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Builds the cached decoder with one classic bug after another, verifies each, and holds what the locator says against the prediction in the
+# patch's header. Run it by `make faults`, or by `make broken` to see one bug in full: they set OUT and PLUGIN_COMPILE and build what is needed.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+
+field() { # PATCH NAME: a line of the patch's header
+    sed -n "s/^$2: //p" "$1"
+}
+
+# Builds DIR/fault.so from kvcache/decoder.c and the files that PATCH names, all patched, none for an empty PATCH. parts.a is an archive: of the
+# row operations only those that are not patched are taken from it.
+build() { # DIR PATCH
+    rm -rf "$1" && mkdir -p "$1/kvcache" "$1/common" && cp kvcache/decoder.c "$1/kvcache" || return
+    if [ "$2" ]; then
+        sed -n 's/^+++ //p' "$2" | while read -r file; do cp "$file" "$1/$file"; done
+        patch -s -p0 --fuzz=0 -d "$1" <"$2" >"$1/log" || { echo 'THE PATCH DOES NOT APPLY'; return 1; }
+    fi
+    sh -c "$PLUGIN_COMPILE -Dkvcache_decoder=lockstep_decoder -MF /dev/null -shared -o '$1/fault.so' '$1'/*/*.c '$OUT/pic/parts.a' -lm" >"$1/log" 2>&1 ||
+        { echo 'DOES NOT COMPILE'; return 1; }
+}
+
+# What the report in DIR says of where: as in a header's prediction.
+located() { # DIR
+    sed -En -e 's/^length: (layer [0-9]+).*/length, \1/p' -e 's/^located: (.*) \(context.*/\1/p' \
+        -e 's/.*the plug-in (crashed|hangs).*/\1/p' "$1/report" | head -n 1
+}
+
+# One row of the table: the kind of difference, its place, and how that compares with the prediction. Capitals: a failure.
+judge() { # DIR PATCH STATUS
+    local place predicted seen
+    place=$(located "$1") predicted=$(field "$2" Predicted) seen=$(field "$2" Seen)
+    if [ "$3" -ne 1 ]; then
+        echo "NOT CAUGHT|$place|"
+    elif [ -z "$seen" ] && [ "$place" = "$predicted" ]; then
+        echo "$(kind "$1")|$place|as predicted"
+    elif [[ $place == $seen ]] && [ "$(field "$2" Because)" ]; then # Seen may be a pattern
+        echo "$(kind "$1")|$place|otherwise, explained"
+    else
+        echo "$(kind "$1")|$place|PREDICTED: $predicted"
+    fi
+}
+
+kind() { # DIR
+    local kind
+    kind=$(sed -n 's/^  kind: //p' "$1/report")
+    echo "${kind:-bug}"
+}
+
+examine() { # PATCH: leaves a row in the fault's directory
+    local dir
+    dir=$OUT/faults/$(basename "$1" .patch)
+    if build "$dir" "$1" >"$dir.failure"; then
+        verify "$dir" "$(field "$1" Verify)"
+        judge "$dir" "$1" $? >"$dir/row"
+    else
+        echo "$(cat "$dir.failure")||" >"$dir/row"
+    fi
+    rm "$dir.failure"
+}
+
+verify() { # DIR OPTIONS
+    # shellcheck disable=SC2086 # several options
+    "$OUT/bench" verify --decoder "$1/fault.so" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
+}
+
+print_row() { # BUG KIND PLACE PREDICTION
+    printf '| %-30s | %-17s | %-40s | %-20s |\n' "$@"
+}
+
+# The decoder as it is passes everything that a fault is verified with.
+examine_unpatched() {
+    local dir=$OUT/faults/none
+    build "$dir" '' || return
+    { echo; for patch in "$@"; do field "$patch" Verify; done; } | sort -u | while read -r options; do
+        verify "$dir" "$options" || { echo "DIFFERS: verify $options"; exit 1; }
+    done
+}
+
+table() { # PATCH...
+    local row failed=0 passed=0
+    row=$(examine_unpatched "$@" | head -n 1)
+    print_row bug 'caught as' 'located at' prediction
+    print_row --- --- --- ---
+    print_row 'none: the decoder as it is' "${row:-no difference}" '' ''
+    [ -z "$row" ] && passed=1 || failed=1
+    printf '%s\n' "$@" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 "$0" examine
+    for patch in "$@"; do
+        IFS='|' read -r kind place prediction <"$OUT/faults/$(basename "$patch" .patch)/row"
+        print_row "$(basename "$patch" .patch)" "$kind" "$place" "$prediction"
+        case "$kind$prediction" in
+        *[A-Z][A-Z]*) failed=$((failed + 1)) ;;
+        *) passed=$((passed + 1)) ;;
+        esac
+    done
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}
+
+show() { # PATCH
+    sed '/^---/,$d' "$1"
+    echo
+    build "$OUT/faults/shown" "$1" && verify "$OUT/faults/shown" "$(field "$1" Verify)"
+    local status=$?
+    cat "$OUT/faults/shown/report"
+    [ "$status" -eq 1 ] || { echo 'verify should have found this bug' >&2; return 1; }
+}
+
+mkdir -p "$OUT/faults"
+case ${1-} in
+examine | show) "$@" ;;
+*) table tests/faults/*.patch ;;
+esac
