@@ -16,7 +16,7 @@ static const char usage[] =
     "  -o, --out DIR                  where the sweep's files go (default: build/results)\n";
 
 // --quick: the edges of tiles and panels are verified, and as much is timed as shows the curves part.
-static const size_t quick_verify[] = {1, 2, 15, 16, 17, 31, 32, 33, 128}, quick_sweep[] = {16, 32, 64, 128};
+static const size_t quick_verify[] = {1, 2, 15, 16, 17, 31, 32, 33, 129}, quick_sweep[] = {16, 32, 64, 128};
 static const char quick_samples[] = "6";
 
 enum { MOST_ARGUMENTS = 10, LIST_SIZE = 64 };

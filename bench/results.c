@@ -140,7 +140,7 @@ status results_build(char hex[65])
     return SHA256File(program, hex) ? NULL : status_fail("%s: %s", program, strerror(errno));
 }
 
-static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: true}}}
+static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: longest context}}}
 
 // The record as it stands, or an empty one; NULL only without memory.
 static json_t *read_record(const char *dir)
@@ -177,7 +177,7 @@ static json_t *verified_models(json_t *record, const record_key *key)
     return build && strcmp(build, key->build) == 0 ? json_object_get(entry, "models") : NULL;
 }
 
-status results_record_verified(const model *m)
+status results_record_verified(const model *m, size_t last)
 {
     record_key key;
     status s = find_key(m, &key);
@@ -186,19 +186,21 @@ status results_record_verified(const model *m)
     json_t *record = read_record(key.dir);
     if (!verified_models(record, &key)) // of an earlier build, or none
         json_object_set_new(record, key.program, json_pack("{s:s, s:{}}", "build", key.build, "models"));
-    bool kept = json_object_set_new(verified_models(record, &key), key.digest, json_true()) == 0;
+    json_t *models = verified_models(record, &key);
+    json_int_t before = json_integer_value(json_object_get(models, key.digest)), now = (json_int_t)last;
+    bool kept = json_object_set_new(models, key.digest, json_integer(now > before ? now : before)) == 0;
     s = kept ? results_write_json(key.dir, record_name, record) : memory_failed("the record of verifications");
     json_decref(record);
     return s;
 }
 
-bool results_verified(const model *m)
+size_t results_verified(const model *m)
 {
     record_key key;
     if (find_key(m, &key))
-        return false;
+        return 0;
     json_t *record = read_record(key.dir);
-    bool verified = json_is_true(json_object_get(verified_models(record, &key), key.digest));
+    json_int_t last = json_integer_value(json_object_get(verified_models(record, &key), key.digest));
     json_decref(record);
-    return verified;
+    return last > 0 ? (size_t)last : 0;
 }

@@ -26,10 +26,11 @@ void results_csv_text(FILE *f, const char *text);
 // Hexadecimal SHA-256 of the running program: names this build, flags and compiler included.
 status results_build(char hex[65]);
 
-// Remembers in build/results/verified.json that this build has verified the decoders on these weights.
-status results_record_verified(const model *m);
+// Remembers in build/results/verified.json that this build has verified the decoders on these weights, up to a context
+// of `last` tokens. What was verified further before stays.
+status results_record_verified(const model *m, size_t last);
 
-// Whether it has. False if the record is absent, unreadable, or of another build.
-bool results_verified(const model *m);
+// The longest context up to which it has; 0 if the record is absent, unreadable, or of another build.
+size_t results_verified(const model *m);
 
 #endif

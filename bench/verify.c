@@ -485,7 +485,7 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
     if (!s)
         s = verify(m, o, tested, contexts, n, &same);
     if (!s && same && !o->decoder)
-        s = results_record_verified(m);
+        s = results_record_verified(m, contexts[n - 1]);
     memory_free(contexts);
     if (!s && !same)
         *exit_code = 1;

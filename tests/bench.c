@@ -379,23 +379,29 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
              (long)getpid()); // no earlier run has recorded it
     run before = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(before.s, "%s", before.s);
-    cr_assert(strstr(before.out, "No speed-up is shown"), "%s", before.out);
+    cr_assert(strstr(before.out, "so far 0 tokens"), "%s", before.out);
 
     model *m, *other;
     cr_assert_null(model_load(name, &m));
     snprintf(other_name, sizeof other_name, "%s0", name);
     cr_assert_null(model_load(other_name, &other));
-    cr_assert_not(results_verified(m));
-    cr_assert_null(results_record_verified(m));
-    cr_assert(results_verified(m));
-    cr_assert_not(results_verified(other), "another seed is another model");
-    model_free(m);
-    model_free(other);
+    cr_assert_eq(results_verified(m), 0);
+    cr_assert_null(results_record_verified(m, 20));
+    cr_assert_null(results_record_verified(m, 10));
+    cr_assert_eq(results_verified(m), 20);
+    cr_assert_eq(results_verified(other), 0, "another seed is another model");
 
     run after = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(after.s, "%s", after.s);
-    cr_assert_not(strstr(after.out, "No speed-up"), "%s", after.out);
-    cr_assert_not(strstr(after.out, " - "), "%s", after.out);
+    cr_assert(strstr(after.out, "so far 20 tokens"), "%s", after.out);
+    cr_assert(strstr(after.out, " - "), "a longer context is not verified: %s", after.out);
+    cr_assert_null(results_record_verified(m, 64));
+    run whole = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
+    cr_assert_null(whole.s, "%s", whole.s);
+    cr_assert_not(strstr(whole.out, "so far"), "%s", whole.out);
+    cr_assert_not(strstr(whole.out, " - "), "%s", whole.out);
+    model_free(m);
+    model_free(other);
     support_remove_dir(dir);
 }
 
