@@ -10,6 +10,7 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/decoders.h"
+#include "bench/plugin.h"
 #include "common/memory.h"
 #include "common/numeric.h"
 
@@ -22,7 +23,9 @@ static const char USAGE[] =
     "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100\n"
     "  -S, --stages                   instead, one digest a stage and layer of a pass over the longest context\n"
     "  -C, --check FILE               instead, compute every line of FILE and compare\n"
-    "  -q, --quick                    with --check: leave out what takes more than 2e9 multiply-adds\n";
+    "  -q, --quick                    with --check: leave out what takes more than 2e9 multiply-adds\n"
+    "  -d, --decoder FILE.so          of this plug-in alone (make mine SRC=yours.c builds one)\n"
+    "  -t, --timeout SECONDS          a plug-in's call that takes longer hangs; default: 60\n";
 
 #define EMBEDDED "embedded" // the default model's name in a file of digests: its path differs from place to place
 
@@ -185,16 +188,22 @@ static void print_stage(void *user, stage s, int l, const char *hex)
     printf("%-3s %-8s %s\n", place, stage_name(s), hex);
 }
 
-// The digest that all decoders share.
-static status common_digest(const model *m, const size_t *contexts, size_t n, char hex[DIGEST_HEX])
+// The decoders that are asked: those of bench, or a plug-in alone.
+typedef struct asked {
+    const decoder_api *const *api; // (n)
+    size_t n;
+} asked;
+
+// The digest that all of them share.
+static status common_digest(asked of, const model *m, const size_t *contexts, size_t n, char hex[DIGEST_HEX])
 {
-    status s = digest_logits(decoders[0], m, contexts, n, hex);
-    for (size_t i = 1; !s && i < DECODERS; i++) {
+    status s = digest_logits(of.api[0], m, contexts, n, hex);
+    for (size_t i = 1; !s && i < of.n; i++) {
         char other[DIGEST_HEX];
-        s = digest_logits(decoders[i], m, contexts, n, other);
+        s = digest_logits(of.api[i], m, contexts, n, other);
         if (!s && strcmp(hex, other) != 0)
-            s = status_fail("%s gives %s, but %s gives %s: build/bench verify finds where they part", decoders[0]->name,
-                            hex, decoders[i]->name, other);
+            s = status_fail("%s gives %s, but %s gives %s: build/bench verify finds where they part", of.api[0]->name,
+                            hex, of.api[i]->name, other);
     }
     return s;
 }
@@ -223,13 +232,13 @@ static status prepare(const char *name, const char *contexts, subject *out)
     return s;
 }
 
-static status compute(const char *name, const char *contexts, char hex[DIGEST_HEX])
+static status compute(asked who, const char *name, const char *contexts, char hex[DIGEST_HEX])
 {
     subject of;
     status s = prepare(name, contexts, &of);
     if (s)
         return s;
-    s = common_digest(of.m, of.contexts, of.n, hex);
+    s = common_digest(who, of.m, of.contexts, of.n, hex);
     release(&of);
     return s;
 }
@@ -239,8 +248,7 @@ typedef struct golden {
     const char *model, *contexts, *hex;
 } golden;
 
-// Whether a line takes more than a second or two even where an fma is a function. A synthetic model's size is in its
-// name.
+// Whether a line is too much for a build without optimization or FMA. A synthetic model's size is in its name.
 static bool takes_long(const golden *g)
 {
     const double limit = 2e9; // multiply-adds
@@ -260,11 +268,11 @@ typedef struct tally {
     size_t equal, different, skipped;
 } tally;
 
-static status check_line(const golden *g, bool quick, tally *count)
+static status check_line(asked who, const golden *g, bool quick, tally *count)
 {
     char hex[DIGEST_HEX] = "-";
     const bool skipped = quick && takes_long(g);
-    status s = skipped ? NULL : compute(g->model, g->contexts, hex);
+    status s = skipped ? NULL : compute(who, g->model, g->contexts, hex);
     if (s)
         return s;
     const bool equal = strcmp(hex, g->hex) == 0;
@@ -285,7 +293,7 @@ static bool parse_line(char *line, golden *out)
     return out->hex && !strtok_r(NULL, space, &rest);
 }
 
-static status check_lines(FILE *f, const char *path, bool quick, tally *count)
+static status check_lines(asked who, FILE *f, const char *path, bool quick, tally *count)
 {
     char line[512];
     for (size_t number = 1; fgets(line, sizeof line, f); number++) {
@@ -295,20 +303,20 @@ static status check_lines(FILE *f, const char *path, bool quick, tally *count)
         if (!parse_line(line, &g))
             return status_fail("%s: line %zu should be MODEL CONTEXTS SHA256, as build/bench digest prints it", path,
                                number);
-        status s = check_line(&g, quick, count);
+        status s = check_line(who, &g, quick, count);
         if (s)
             return status_fail("%s: line %zu: %s", path, number, s);
     }
     return ferror(f) ? status_fail("%s: cannot be read", path) : NULL;
 }
 
-static status check(const char *path, bool quick, int *exit_code)
+static status check(asked who, const char *path, bool quick, int *exit_code)
 {
     tally count = {0};
     FILE *f = fopen(path, "r");
     if (!f)
         return status_fail("%s: cannot be opened: give the file of golden digests, such as tests/golden.txt", path);
-    status s = check_lines(f, path, quick, &count);
+    status s = check_lines(who, f, path, quick, &count);
     fclose(f);
     if (s)
         return s;
@@ -317,34 +325,50 @@ static status check(const char *path, bool quick, int *exit_code)
     return count.equal + count.different > 0 ? NULL : status_fail("%s: nothing to compare", path);
 }
 
-static status print_stages(const char *name, const char *contexts)
+static status print_stages(asked who, const char *name, const char *contexts)
 {
     subject of;
+    if (!who.api[0]->observe)
+        return status_fail("%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
+                           who.api[0]->name);
     status s = prepare(name, contexts, &of);
     if (s)
         return s;
-    s = digest_stages(decoders[0], of.m, of.contexts[of.n - 1], print_stage, NULL);
+    s = digest_stages(who.api[0], of.m, of.contexts[of.n - 1], print_stage, NULL);
     release(&of);
     return s;
 }
 
-static status print_digest(const char *name, const char *contexts)
+static status print_digest(asked who, const char *name, const char *contexts)
 {
     char hex[DIGEST_HEX];
-    status s = compute(name, contexts, hex);
+    status s = compute(who, name, contexts, hex);
     if (!s)
         printf("%s %s %s\n", name, contexts, hex);
     return s;
 }
 
+static status digest_body(void *options, int *exit_code)
+{
+    const bench_options *o = options;
+    const char *name = o->model_given ? o->model : EMBEDDED, *contexts = o->contexts ? o->contexts : CONTEXTS;
+    const decoder_api *plugin = NULL;
+    status s = o->decoder ? plugin_open(o->decoder, &plugin) : NULL;
+    if (s)
+        return s;
+    const asked who = plugin ? (asked){&plugin, 1} : (asked){decoders, DECODERS};
+    if (o->check)
+        s = check(who, o->check, o->quick, exit_code);
+    else
+        s = o->stages ? print_stages(who, name, contexts) : print_digest(who, name, contexts);
+    return s || !plugin_complaint() ? s : status_fail("%s", plugin_complaint());
+}
+
 status digest_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:SC:q", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:SC:qd:t:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
-    if (o.check)
-        return check(o.check, o.quick, exit_code);
-    const char *name = o.model_given ? o.model : EMBEDDED, *contexts = o.contexts ? o.contexts : CONTEXTS;
-    return o.stages ? print_stages(name, contexts) : print_digest(name, contexts);
+    return o.decoder ? plugin_contain(digest_body, &o, o.timeout_s, exit_code) : digest_body(&o, exit_code);
 }
