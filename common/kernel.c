@@ -3,7 +3,12 @@
 
 #include "common/numeric.h"
 
-enum { GROUP = 4 }; // panels that all rows pass over before the next ones are fetched
+// What all rows pass over before the next is fetched: this much of the right-hand side (96 KiB) stays in the
+// second-level cache.
+enum {
+    GROUP = 4,  // panels
+    DEPTH = 384 // of their rows
+};
 
 // Whether to ask for the unrolling that keeps `sum` in registers was measured per compiler and width
 // (notes/04-measuring.md).
@@ -95,18 +100,27 @@ static void add_bias(size_t height, size_t n, const float *bias, float *y, size_
             y[r * y_stride + j] += bias[j];
 }
 
+// All rows times GROUP panels, or one, to a depth of at most DEPTH.
+static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride, bool resume)
+{
+    for (size_t r = 0, height; r < n; r += height) {
+        height = tile_height(n - r);
+        strip(height, K, a + r * a_stride, a_stride, b, y + r * y_stride, y_stride, resume);
+    }
+}
+
 void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
                     const float *bias, bool resume)
 {
-    for (size_t p = 0; p < b.count;) {
-        panels some = {b.at + p * b.stride, b.stride, b.count - p >= GROUP ? GROUP : 1};
-        for (size_t r = 0, height; r < n; r += height) {
-            float *corner = y + r * y_stride + p * LANES;
-            height = tile_height(n - r);
-            strip(height, K, a + r * a_stride, a_stride, some, corner, y_stride, resume);
-            if (bias)
-                add_bias(height, some.count * LANES, bias + p * LANES, corner, y_stride);
-        }
-        p += some.count;
+    for (size_t p = 0, count; p < b.count; p += count) {
+        count = b.count - p >= GROUP ? GROUP : 1;
+        size_t k = 0;
+        do {
+            panels part = {b.at + p * b.stride + k * LANES, b.stride, count};
+            slab(n, K - k < DEPTH ? K - k : DEPTH, a + k, a_stride, part, y + p * LANES, y_stride, resume || k > 0);
+            k += DEPTH;
+        } while (k < K);
+        if (bias)
+            add_bias(n, count * LANES, bias + p * LANES, y + p * LANES, y_stride);
     }
 }
