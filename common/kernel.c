@@ -100,12 +100,15 @@ static void add_bias(size_t height, size_t n, const float *bias, float *y, size_
             y[r * y_stride + j] += bias[j];
 }
 
-// All rows times GROUP panels, or one, to a depth of at most DEPTH.
-static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride, bool resume)
+// All rows times GROUP panels, or one, to a depth of at most DEPTH; then plus bias, unless it is NULL.
+static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
+                 const float *bias, bool resume)
 {
     for (size_t r = 0, height; r < n; r += height) {
         height = tile_height(n - r);
         strip(height, K, a + r * a_stride, a_stride, b, y + r * y_stride, y_stride, resume);
+        if (bias)
+            add_bias(height, b.count * LANES, bias, y + r * y_stride, y_stride);
     }
 }
 
@@ -114,13 +117,13 @@ void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels 
 {
     for (size_t p = 0, count; p < b.count; p += count) {
         count = b.count - p >= GROUP ? GROUP : 1;
-        size_t k = 0;
+        size_t k = 0, depth;
         do {
+            depth = K - k < DEPTH ? K - k : DEPTH;
             panels part = {b.at + p * b.stride + k * LANES, b.stride, count};
-            slab(n, K - k < DEPTH ? K - k : DEPTH, a + k, a_stride, part, y + p * LANES, y_stride, resume || k > 0);
-            k += DEPTH;
+            const float *bias_at_end = bias && k + depth == K ? bias + p * LANES : NULL;
+            slab(n, depth, a + k, a_stride, part, y + p * LANES, y_stride, bias_at_end, resume || k > 0);
+            k += depth;
         } while (k < K);
-        if (bias)
-            add_bias(n, count * LANES, bias + p * LANES, y + p * LANES, y_stride);
     }
 }

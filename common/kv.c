@@ -1,6 +1,8 @@
 // Where a key's and a value's numbers lie.
 #include "common/kv.h"
 
+#include <string.h>
+
 #include "common/memory.h"
 
 static size_t keys_per_head(const kv *kept)
@@ -59,8 +61,8 @@ static void store_keys(float *panel, size_t D, const rows *k, size_t r, size_t n
 
 static void store_value(const kv *kept, float *to, const float *from)
 {
-    for (size_t d = 0; d < kept->D; d++)
-        to[d / LANES * value_stride(kept) + d % LANES] = from[d];
+    for (size_t d = 0; d < kept->D; d += LANES, to += value_stride(kept))
+        memcpy(to, from + d, (kept->D - d < LANES ? kept->D - d : LANES) * sizeof *to);
 }
 
 void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n)
