@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/compare.h"
 #include "bench/digest.h"
 #include "bench/measure.h"
 #include "bench/options.h"
@@ -15,6 +16,7 @@ static const struct {
 } commands[] = {
     {"verify", verify_command, "compare every logit and every cached key and value, bit for bit"},
     {"digest", digest_command, "one SHA-256 of the logits: the same on every machine"},
+    {"compare", compare_command, "two .npy files of logits, of any implementations: rounding, or a bug"},
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
