@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/plugin.h"
 #include "common/memory.h"
 #include "common/numeric.h"
 
@@ -127,14 +128,16 @@ static bool is_permuted(float *expected, float *got, size_t n)
     return memcmp(expected, got, n * sizeof *got) == 0;
 }
 
-static double largest(const float *x, const float *minus, size_t n)
+// The largest difference as a share of the largest element; infinite where a NaN or Inf came in.
+static double apart(const float *expected, const float *got, size_t n)
 {
-    double most = 0;
+    double difference = 0, size = 0;
     for (size_t i = 0; i < n; i++) {
-        double size = fabs((double)x[i] - (minus ? (double)minus[i] : 0));
-        most = size > most ? size : most;
+        const double d = fabs((double)got[i] - (double)expected[i]);
+        difference = d <= difference ? difference : isnan(d) ? INFINITY : d;
+        size = fmax(size, fabs((double)expected[i]));
     }
-    return most;
+    return difference == 0 ? 0 : difference / size;
 }
 
 // Rounding in another order leaves a difference of at most some units in the last place of the largest number that went
@@ -142,12 +145,17 @@ static double largest(const float *x, const float *minus, size_t n)
 // (notes/06-bugs.md).
 static const double TINY = 0x1p-16;
 
+// What has grown to more than this share of the logits did not begin as rounding (notes/06-bugs.md).
+static const double GROWN = 0x1p-10;
+
 // What the row itself says; sorts the rows in the end.
 static pattern look_at_row(float *expected, float *got, size_t n)
 {
-    bool zeros = true, strange = false, signs = true;
+    bool zeros = true, fresh = true, strange = false, signs = true;
     for (size_t i = 0; i < n; i++) {
+        const numeric_bits32 bits = {.f = got[i]};
         zeros = zeros && got[i] == 0;
+        fresh = fresh && bits.u == PLUGIN_FILLING * 0x01010101u;
         strange = strange || (!isfinite(got[i]) && isfinite(expected[i]));
         signs = signs && got[i] == expected[i];
     }
@@ -155,13 +163,13 @@ static pattern look_at_row(float *expected, float *got, size_t n)
         return PATTERN_NAN;
     if (signs)
         return PATTERN_SIGN;
-    if (zeros)
-        return PATTERN_ZEROS;
+    if (zeros || fresh)
+        return zeros ? PATTERN_ZEROS : PATTERN_FRESH;
     if (is_shortened(expected, got, n, 10, -14))
         return PATTERN_FP16;
     if (is_shortened(expected, got, n, 7, -126))
         return PATTERN_BF16;
-    if (largest(got, expected, n) <= TINY * largest(expected, NULL, n))
+    if (apart(expected, got, n) <= TINY)
         return PATTERN_TINY;
     return n > 1 && is_permuted(expected, got, n) ? PATTERN_PERMUTED : PATTERN_OTHER;
 }
@@ -169,6 +177,7 @@ static pattern look_at_row(float *expected, float *got, size_t n)
 static void count_elements(location *l, const trace_row *expected, const trace_row *got)
 {
     l->n = got->n;
+    l->apart = got->n == expected->n ? apart(expected->values, got->values, got->n) : INFINITY;
     for (size_t i = 0; i < got->n && i < expected->n; i++)
         if (memcmp(expected->values + i, got->values + i, sizeof(float)) != 0 && l->differing++ == 0) {
             l->element = i;
@@ -188,9 +197,10 @@ static void find_pattern(const trace *judge, const trace *tested, location *l, t
         l->pattern = PATTERN_COPY;
     else
         l->pattern = look_at_row(expected->values, got->values, got->n);
-    l->verdict = l->pattern == PATTERN_TINY                                 ? VERDICT_ROUNDING
-                 : l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? VERDICT_PRECISION
-                                                                            : VERDICT_BUG;
+    if (l->pattern == PATTERN_TINY && l->logits_apart <= GROWN)
+        l->verdict = VERDICT_ROUNDING;
+    else
+        l->verdict = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? VERDICT_PRECISION : VERDICT_BUG;
 }
 
 static bool is_stored(int s)
@@ -208,10 +218,11 @@ static const char *suspects(const location *l)
             "a wrong stride or index: one row, head or layer stored in another's place, or K and V swapped",
         [PATTERN_NAN] = "memory that was never written, or another type's bits",
         [PATTERN_ZEROS] = "the length advanced, but K or V never written",
+        [PATTERN_FRESH] = "the length advanced, but K or V never written, or stored before they were computed",
         [PATTERN_PERMUTED] = "a layout taken for another: strides of a view assumed contiguous",
         [PATTERN_FP16] = "a cache kept in binary16",
         [PATTERN_BF16] = "a cache kept in bfloat16",
-        [PATTERN_OTHER] = "a row overwritten, stored before it was final, or never written",
+        [PATTERN_OTHER] = "a row overwritten, left from a draft, stored before it was final, or read as another type",
     };
     static const char *const anywhere[PATTERNS] = {
         [PATTERN_STALE] =
@@ -219,6 +230,7 @@ static const char *suspects(const location *l)
         [PATTERN_LENGTH] = "a mask that lets a row see too many keys, or too few",
         [PATTERN_NAN] = "unused memory read, or masking by zero (0 Inf is NaN)",
         [PATTERN_ZEROS] = "a row that was never computed",
+        [PATTERN_FRESH] = "memory that was never written",
         [PATTERN_SIGN] = "masking by zero: fma(0, v, -0) is +0",
         [PATTERN_BEYOND] = "the last token evaluated twice: all of the text was held already, and it went in once more",
         [PATTERN_TINY] = "another order of summation: a product that depends on the number of rows, a reduction left "
@@ -238,7 +250,7 @@ static const char *suspects(const location *l)
     case STAGE_ATTEND:
         return "values of another layer, head or row";
     default:
-        return "an operation that does something else for one row than for many";
+        return "another input: a step left out or done twice, another token's row, another layer's weights";
     }
 }
 
@@ -272,9 +284,12 @@ static status locate_between(trace *judge, const decoder_api *api, trace *tested
     return s;
 }
 
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, location *out)
+status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, const float *logits,
+              location *out)
 {
     *out = (location){.way = w->name, .context = w->moves[failing].T, .verdict = VERDICT_BUG};
+    if (logits)
+        out->logits_apart = apart(logits, w->logits + (w->moves[failing].row - 1) * m->config.V, m->config.V);
     trace expected = {0}, got = {0};
     status s = trace_create(m, out->context, true, &expected);
     if (!s)
@@ -292,6 +307,7 @@ static const char *const PATTERN_NAMES[PATTERNS] = {
     [PATTERN_COPY] = "the row of another place",
     [PATTERN_NAN] = "NaN or Inf",
     [PATTERN_ZEROS] = "zeros",
+    [PATTERN_FRESH] = "never written",
     [PATTERN_PERMUTED] = "the right numbers, permuted",
     [PATTERN_FP16] = "every element rounded to binary16",
     [PATTERN_BF16] = "every element rounded to bfloat16",
@@ -327,9 +343,10 @@ void location_print(const location *l, FILE *f)
     if (l->differing)
         fprintf(f,
                 "  element %zu of %zu is %.9g (0x%08" PRIx32 "), should be %.9g (0x%08" PRIx32 "), %" PRIu64
-                " ulp apart; %zu elements of this row differ\n",
+                " ulp apart\n  %zu elements of this row differ, by at most %.2g of its largest; the logits by %.2g of "
+                "theirs\n",
                 l->element, l->n, (double)l->got, b.u, (double)l->expected, a.u, locate_ulps(l->expected, l->got),
-                l->differing);
+                l->differing, l->apart, l->logits_apart);
     fprintf(f, "  pattern: %s", PATTERN_NAMES[l->pattern]);
     if (l->pattern == PATTERN_COPY)
         fprintf(f, ": %s", describe(&l->copy_of, text));
@@ -348,17 +365,23 @@ static json_t *place_json(const place *p)
     return o;
 }
 
+static json_t *share_json(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
 json_t *location_json(const location *l)
 {
     if (!l->found)
         return json_null();
     numeric_bits32 a = {.f = l->expected}, b = {.f = l->got};
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:s, s:s}", "at",
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:s, s:s}", "at",
                      place_json(&l->at), "reached", l->way, "context", (json_int_t)l->context, "element",
                      (json_int_t)l->element, "elements", (json_int_t)l->n, "differing_elements",
                      (json_int_t)l->differing, "differing_heads", (json_int_t)l->heads, "differing_positions",
                      (json_int_t)l->positions, "expected_bits", (json_int_t)a.u, "got_bits", (json_int_t)b.u, "ulps",
-                     (json_int_t)locate_ulps(l->expected, l->got), "pattern", PATTERN_NAMES[l->pattern], "copy_of",
+                     (json_int_t)locate_ulps(l->expected, l->got), "row_apart", share_json(l->apart), "logits_apart",
+                     share_json(l->logits_apart), "pattern", PATTERN_NAMES[l->pattern], "copy_of",
                      l->pattern == PATTERN_COPY ? place_json(&l->copy_of) : json_null(), "suspects", l->suspects,
                      "kind", VERDICT_NAMES[l->verdict]);
 }

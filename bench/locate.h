@@ -16,6 +16,7 @@ typedef enum pattern {
     PATTERN_COPY,     // it is the row of another place, to the last bit
     PATTERN_NAN,      // NaN or Inf where there was none
     PATTERN_ZEROS,    // all zero
+    PATTERN_FRESH,    // what memory holds in a plug-in's process before anyone writes it (PLUGIN_FILLING)
     PATTERN_PERMUTED, // the right numbers in the wrong order
     PATTERN_FP16,     // each number rounded to binary16
     PATTERN_BF16,     // each number rounded to bfloat16
@@ -32,6 +33,8 @@ typedef struct location {
     size_t element; // the first that differs in this row
     float expected, got;
     size_t n, differing; // elements of the row, and how many of them differ
+    double apart;        // their largest difference, as a share of the row's largest element
+    double logits_apart; // the same of the failing context's logits; 0 where they agree
     size_t heads, positions,
         from_on; // heads of the same row that differ; positions at which the stage differs; those from here on
     pattern pattern;
@@ -43,8 +46,10 @@ typedef struct location {
 } location;
 
 // Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the first difference by
-// position, then layer, stage, head, element.
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, location *out);
+// position, then layer, stage, head, element. `logits` are the judge's for the failing move, or NULL if that was a
+// draft.
+status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, const float *logits,
+              location *out);
 
 void location_print(const location *l, FILE *f);
 json_t *location_json(const location *l); // the caller's; NULL if out of memory

@@ -166,8 +166,7 @@ static void run_child(plugin_body *body, void *argument)
 {
     int exit_code = 0;
 #ifdef __GLIBC__
-    mallopt(M_PERTURB,
-            0x80); // what nobody has written is 3.4e38 (0x7f7f7f7f), not the zeros that fresh pages happen to have
+    mallopt(M_PERTURB, PLUGIN_FILLING ^ 0xff);
 #endif
     status s = body(argument, &exit_code);
     if (s)

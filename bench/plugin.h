@@ -5,6 +5,10 @@
 
 #include "common/decoder.h"
 
+// Every byte that a plug-in allocates and does not write, where the C library can do so (glibc): as a float, 3.4e38.
+// Fresh pages happen to hold zeros, with which many a mistake goes unseen.
+enum { PLUGIN_FILLING = 0x7f };
+
 // Opens FILE.so, which exports `const decoder_api lockstep_decoder` (common/decoder.h), and checks its version. The
 // table returned has the same functions, each guarded: the floating-point environment is saved before and restored
 // after every call, opening included, since a library built with -Ofast turns subnormals off for the whole process.

@@ -425,7 +425,9 @@ static status print_json(const verification *v, bool same, const location *l)
 static void print_findings(const verification *v, size_t w, size_t at, const location *l)
 {
     if (v->lengths[0])
-        printf("length: %s\n", v->lengths);
+        printf("length: %s\n  looks like: a count that is not reset or trimmed, or not in every layer "
+               "(notes/06-bugs.md)\n",
+               v->lengths);
     if (plugin_complaint())
         printf("environment: %s\n", plugin_complaint());
     if (w < WAYS)
@@ -437,11 +439,12 @@ static void print_findings(const verification *v, size_t w, size_t at, const loc
 static status report(verification *v, bool json, bool *same)
 {
     size_t at = 0, w = first_differing(v, &at);
+    const move *failing = w < WAYS ? &v->ways[w].moves[at] : NULL;
     location l;
     status s = NULL;
     *same = w == WAYS && !v->lengths[0] && !plugin_complaint();
-    if (w < WAYS)
-        s = locate(v->m, v->judge, &v->ways[w], at, &l);
+    if (failing)
+        s = locate(v->m, v->judge, &v->ways[w], at, failing->row ? v->expected[failing->T] : NULL, &l);
     if (s)
         return s;
     if (json)
