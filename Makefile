@@ -76,10 +76,24 @@ $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(PLUGIN) -c -o $@ $<
 
-# What failure looks like: the cached decoder with classic bugs, as plug-ins.
-$(BUILD)/pic/parts.a: $(PARTS)
+# All of that in an archive, from which only what a plug-in does not define itself is taken; and the cached decoder.
+$(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+# Plug-ins that tests/plugin.c looks at: some that must be refused, and chapter 7's template and solution.
+PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version under-another-name without-reset template solution)
+$(BUILD)/plugins/template.c: notes/07-template.c
+	@mkdir -p $(@D); cp $< $@
+$(BUILD)/plugins/solution.c: notes/07-template.c notes/07-solution.patch
+	@mkdir -p $(@D); patch -s --fuzz=0 -o $@ $^
+$(BUILD)/plugins/%.so: $(BUILD)/plugins/%.c $(BUILD)/pic/parts.a
+	$(COMPILE) $(PLUGIN) -MF $(@:.so=.d) -shared -o $@ $^ -lm
+$(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
+	@mkdir -p $(@D)
+	$(COMPILE) $(PLUGIN) -DTABLE_$(subst -,_,$*) -MF $(@:.so=.d) -shared -o $@ $^ -lm
+
+# What failure looks like: the cached decoder with classic bugs, as plug-ins.
 faults broken: export OUT := $(BUILD)
 faults broken: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
@@ -87,7 +101,7 @@ faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of 
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
 
-test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench ## run all tests
+test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
 	$(BUILD)/tests
 $(BUILD)/tests: $(filter-out $(call objects,$(MAINS)),$(call objects,tests/*.c)) $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK) $(shell pkg-config --libs criterion)
@@ -126,14 +140,14 @@ plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/p
 notes: ## write notes/01-one-diff.md anew, after a change of a decoder or of notes/01-one-diff.in
 	@sh notes/01-one-diff.sh > notes/01-one-diff.md.part && mv notes/01-one-diff.md.part notes/01-one-diff.md
 
-SOURCES := $(wildcard */*.[ch])
+SOURCES := $(wildcard */*.[ch] tests/plugins/*.c)
 # Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
 CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
 lint: ## check the layout, the code and the shell scripts
 	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done
 	clang-format --dry-run -Werror $(SOURCES)
 	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
-	shellcheck .ci/* common/models/*.sh notes/*.sh
+	shellcheck .ci/* common/models/*.sh notes/*.sh tests/*/*.sh
 format: ## lay the code out
 	clang-format -i $(SOURCES)
 

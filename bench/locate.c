@@ -146,7 +146,7 @@ static double apart(const float *expected, const float *got, size_t n)
 static const double TINY = 0x1p-16;
 
 // What has grown to more than this share of the logits did not begin as rounding (notes/06-bugs.md).
-static const double GROWN = 0x1p-10;
+static const double GROWN = 0x1p-12;
 
 // What the row itself says; sorts the rows in the end.
 static pattern look_at_row(float *expected, float *got, size_t n)

@@ -25,11 +25,19 @@ typedef struct blackbox {
     char doing[128];           // which call
     char message[1024];        // the body's failure
     int exit_code;
+    bool finished; // the body returned
 } blackbox;
 
 static const decoder_api *inner; // the plug-in's own table
 static blackbox *box;            // NULL outside a child
 static char complaint[256];
+
+void plugin_fill_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_PERTURB, PLUGIN_FILLING ^ 0xff);
+#endif
+}
 
 const char *plugin_complaint(void)
 {
@@ -70,17 +78,21 @@ static void leave(const char *call, const fenv_t *saved)
 static status guarded_create(const model *m, size_t T_max, decoder **out)
 {
     fenv_t saved = enter("create", 0);
+    *out = NULL;
     status s = inner->create(m, T_max, out);
     leave("create", &saved);
-    return s;
+    return !s && !*out ? status_fail("the plug-in's create returned neither a decoder nor an error") : s;
 }
 
 static status guarded_step(decoder *d, const int *tokens, size_t T, const float **logits)
 {
     fenv_t saved = enter("step", T);
+    *logits = NULL;
     status s = inner->step(d, tokens, T, logits);
     leave("step", &saved);
-    return s;
+    if (s)
+        return status_fail("the plug-in's step(%zu tokens) failed: %s", T, s);
+    return *logits ? NULL : status_fail("the plug-in's step(%zu tokens) returned neither logits nor an error", T);
 }
 
 static void guarded_reset(decoder *d)
@@ -165,13 +177,11 @@ status plugin_open(const char *file, const decoder_api **api)
 static void run_child(plugin_body *body, void *argument)
 {
     int exit_code = 0;
-#ifdef __GLIBC__
-    mallopt(M_PERTURB, PLUGIN_FILLING ^ 0xff);
-#endif
     status s = body(argument, &exit_code);
     if (s)
         snprintf(box->message, sizeof box->message, "%s", s);
     box->exit_code = exit_code;
+    box->finished = true;
     fflush(stdout);
     _exit(0);
 }
@@ -212,5 +222,7 @@ status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *
     if (WIFSIGNALED(result))
         return status_fail("the plug-in crashed: %s during %s", strsignal(WTERMSIG(result)),
                            box->since_ns ? box->doing : "the comparison");
+    if (!box->finished)
+        return status_fail("the plug-in ended its process during %s: return a status instead", box->doing);
     return box->message[0] ? status_fail("%s", box->message) : NULL;
 }

@@ -5,9 +5,10 @@
 
 #include "common/decoder.h"
 
-// Every byte that a plug-in allocates and does not write, where the C library can do so (glibc): as a float, 3.4e38.
-// Fresh pages happen to hold zeros, with which many a mistake goes unseen.
+// From here on, memory that this process allocates is full of this byte until it is written, where the C library can do
+// so (glibc): as floats, 3.4e38. Fresh pages happen to hold zeros, with which many a mistake goes unseen.
 enum { PLUGIN_FILLING = 0x7f };
+void plugin_fill_memory(void);
 
 // Opens FILE.so, which exports `const decoder_api lockstep_decoder` (common/decoder.h), and checks its version. The
 // table returned has the same functions, each guarded: the floating-point environment is saved before and restored

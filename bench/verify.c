@@ -483,8 +483,10 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
                            : select_contexts(&m->config, &contexts, &n);
     if (s && o->contexts)
         *exit_code = EXIT_USAGE;
-    if (!s && o->decoder)
+    if (!s && o->decoder) {
+        plugin_fill_memory();
         s = plugin_open(o->decoder, &tested);
+    }
     if (!s)
         s = verify(m, o, tested, contexts, n, &same);
     if (!s && same && !o->decoder)

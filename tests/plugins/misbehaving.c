@@ -1,0 +1,70 @@
+// The cached decoder with one vice, which the environment variable VICE names; or, compiled with -DTABLE_..., with a
+// table that is wrong.
+#include <fenv.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/decoder.h"
+#include "common/status.h"
+#include "kvcache/kvcache.h"
+
+static bool has_vice(const char *name)
+{
+    const char *vice = getenv("VICE");
+    return vice && strcmp(vice, name) == 0;
+}
+
+static status create(const model *m, size_t T_max, decoder **out)
+{
+    return has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, T_max, out);
+}
+
+static status step(decoder *d, const int *tokens, size_t T, const float **logits)
+{
+    status s = kvcache_decoder.step(d, tokens, T, logits);
+    if (has_vice("crashes") && T == 3)
+        raise(SIGSEGV);
+    for (volatile bool hang = has_vice("hangs") && T == 2; hang;)
+        ;
+    if (has_vice("exits"))
+        exit(0);
+    if (has_vice("fails") && T == 4)
+        return status_fail("four is a number\nthat I do not like");
+    if (has_vice("returns nothing"))
+        *logits = NULL;
+    if (has_vice("rounds upward"))
+        fesetround(FE_UPWARD);
+    if (has_vice("counts wrong") && T == 5)
+        ((float *)*logits)[7] += 1;
+    return s;
+}
+
+static void reset(decoder *d)
+{
+    kvcache_decoder.reset(d);
+}
+
+static void destroy(decoder *d)
+{
+    kvcache_decoder.destroy(d);
+}
+
+#ifdef TABLE_another_version
+enum { VERSION = DECODER_API_VERSION + 1 };
+#else
+enum { VERSION = DECODER_API_VERSION };
+#endif
+#ifdef TABLE_without_reset
+enum { HAS_RESET = 0 };
+#else
+enum { HAS_RESET = 1 };
+#endif
+#ifdef TABLE_under_another_name
+#    define lockstep_decoder another_name
+#endif
+
+// Nothing behind destroy: logits only.
+const decoder_api lockstep_decoder = {VERSION, "misbehaving", create, step, HAS_RESET ? reset : NULL,
+                                      destroy, NULL,          NULL,   NULL};
