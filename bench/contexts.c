@@ -3,9 +3,12 @@
 
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/memory.h"
+
+enum { FIRST = 16 };
 
 static status refuse(const char *text, size_t limit)
 {
@@ -77,4 +80,14 @@ status contexts_parse(const char *text, size_t limit, size_t **list, size_t *n)
     status s = take_list(text, limit, wanted) ? collect(wanted, limit, list, n) : refuse(text, limit);
     memory_free(wanted);
     return s;
+}
+
+status contexts_doubling(size_t limit, size_t **list, size_t *n)
+{
+    char text[1024];
+    size_t length = 0;
+    for (size_t c = FIRST; c < limit; c *= 2)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%zu,", c);
+    snprintf(text + length, sizeof text - length, "%zu", limit);
+    return contexts_parse(text, limit, list, n);
 }

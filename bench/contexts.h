@@ -16,4 +16,7 @@ static inline int fixed_token(size_t i, size_t V)
 // it with memory_free. The failure names the item and what is allowed.
 status contexts_parse(const char *text, size_t limit, size_t **list, size_t *n);
 
+// 16, 32, 64, ... below limit, and limit itself.
+status contexts_doubling(size_t limit, size_t **list, size_t *n);
+
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/stats.h"
 #include "common/input.h"
 #include "common/model.h"
 
@@ -136,4 +137,12 @@ status bench_options_parse(int argc, char **argv, const char *accepted, const ch
     if (out->help)
         fputs(usage, stdout);
     return NULL;
+}
+
+status bench_options_enough_samples(const bench_options *o, int *exit_code)
+{
+    if (o->samples == 0 || o->samples >= STATS_MIN_SAMPLES)
+        return NULL;
+    *exit_code = EXIT_USAGE;
+    return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o->samples, STATS_MIN_SAMPLES);
 }

@@ -252,12 +252,10 @@ status roofline_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     status failed = bench_options_parse(argc, argv, "m:n:", usage, &o, exit_code);
+    if (!failed)
+        failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)
         return failed;
-    if (o.samples != 0 && o.samples < STATS_MIN_SAMPLES) {
-        *exit_code = EXIT_USAGE;
-        return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o.samples, STATS_MIN_SAMPLES);
-    }
     roofline r = {.rounds = o.samples ? o.samples : ROUNDS};
     model *m;
     failed = model_load(o.model_given ? o.model : BENCH_MODEL, &m);

@@ -1,25 +1,17 @@
 // bench sweep: TTFT, TPOT and step of every decoder over the contexts, all samples interleaved in random order.
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bench/contexts.h"
 #include "bench/cost.h"
-#include "bench/decoders.h"
 #include "bench/humane.h"
+#include "bench/interrupt.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
-#include "bench/progress.h"
 #include "bench/results.h"
-#include "bench/stats.h"
-#include "common/activations.h"
-#include "common/clock.h"
+#include "bench/rounds.h"
+#include "bench/workload.h"
 #include "common/memory.h"
-#include "common/random.h"
-#include "common/sampler.h"
 
 static const char usage[] =
     "build/bench sweep [options]: time every decoder over the contexts\n\n"
@@ -32,257 +24,71 @@ static const char usage[] =
     "  -o, --out DIR                  where samples.csv, summary.csv, memory.csv, context.json go (default: "
     "build/results)\n";
 
-enum {
-    FIRST_CONTEXT = 16,
-    CALIBRATION_CONTEXT = 64,
-    DEFAULT_BUDGET_S = 120,
-    MOST_SAMPLES = 100,
-    GENERATED = 3,
-    STEP_COLUMN = 13
-};
+enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13 };
 
 typedef enum metric { TTFT, TPOT, STEP, METRICS } metric;
 static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
 
-// A cell is a decoder at a context: cell i is decoder i / contexts at context i % contexts. A round takes one sample of
-// each.
+// A cell is a decoder at a context: cell i is decoder i / contexts at context i % contexts.
 typedef struct sweep {
     const model *m;
-    decoder *decoder[DECODERS];
-    const float *logits; // of the latest step
-    sampler *greedy;
-    int *tokens; // (T + 1)
-
-    size_t *context, contexts, cells;
-    size_t *order;   // (cells), shuffled each round
-    size_t *samples; // (cells), taken so far
-    double *ns;      // (rounds begun, cells, METRICS)
-    double *sorted;  // (rounds begun)
-    size_t rounds;   // whole ones
-    size_t requests; // timed so far
-    uint64_t random;
-    bool partial;
-
+    workload work;
+    size_t *context, contexts;
+    rounds rounds;
     const bench_options *o;
-    double budget_s, round_s, planned_s;  // for a round and for all, as estimated so far
-    double ns_per_multiply_add[DECODERS]; // of a request, counted by its prefill
-    uint64_t begin_ns;
-    progress bar;
-
-    char dir[FILE_PATH_SIZE], csv_path[FILE_PATH_SIZE];
-    FILE *csv;
+    char dir[FILE_PATH_SIZE];
 } sweep;
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
-// The first Ctrl-C ends the sweep after the request under way; a second one kills, as usual.
-static void catch_interrupt(struct sigaction *before)
-{
-    struct sigaction once = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&once.sa_mask);
-    interrupted = 0;
-    sigaction(SIGINT, &once, before);
-}
-
-static double elapsed_s(const sweep *s)
-{
-    return (double)(clock_ns() - s->begin_ns) * 1e-9;
-}
 
 // One request: a prompt of t tokens, then up to GENERATED tokens. Room in the context leaves two at least, since t <
 // n_ctx.
-static status request(sweep *s, size_t which, size_t t, double ns[METRICS])
+static status take(void *user, size_t cell, double *ns)
 {
-    const config *c = &s->m->config;
-    size_t N = t + GENERATED - 1 <= c->T ? GENERATED : 2;
-    uint64_t at[GENERATED] = {0};
-    for (size_t i = 0; i < t; i++)
-        s->tokens[i] = fixed_token(i, c->V);
-    decoders[which]->reset(s->decoder[which]);
-    uint64_t begin = clock_ns();
-    for (size_t n = 0; n < N; n++) {
-        status failed = decoders[which]->step(s->decoder[which], s->tokens, t + n, &s->logits);
-        if (failed)
-            return failed;
-        s->tokens[t + n] = sampler_choose(s->greedy, s->logits);
-        at[n] = clock_ns();
-        if (s->tokens[t + n] < 0)
-            return status_fail("%s: the logits are not finite numbers after %zu tokens; verify names the place",
-                               model_label(s->m), t + n);
-    }
-    ns[TTFT] = (double)(at[0] - begin);
-    ns[TPOT] = (double)(at[N - 1] - at[0]) / (double)(N - 1);
-    ns[STEP] = (double)(at[1] - at[0]);
-    return NULL;
-}
-
-// Learns from one request at context t what a multiply-add costs each decoder. Also warms caches, pages and clocks.
-static status calibrate(sweep *s, size_t t)
-{
-    for (size_t d = 0; d < DECODERS && !interrupted; d++) {
-        double ns[METRICS];
-        uint64_t begin = clock_ns();
-        status failed = request(s, d, t, ns);
-        if (failed)
-            return failed;
-        s->ns_per_multiply_add[d] = (double)(clock_ns() - begin) / cost_multiply_adds(&s->m->config, 0, t);
-    }
-    return NULL;
-}
-
-static double estimated_round_s(const sweep *s)
-{
-    double ns = 0;
-    for (size_t i = 0; i < s->cells; i++)
-        ns +=
-            s->ns_per_multiply_add[i / s->contexts] * cost_multiply_adds(&s->m->config, 0, s->context[i % s->contexts]);
-    return ns * 1e-9;
-}
-
-// Rounds still to come, as things look now: what was asked for, or what the budget allows.
-static size_t rounds_left(const sweep *s)
-{
-    size_t total = s->o->samples;
-    if (total == 0) {
-        double affordable = s->round_s > 0 ? (double)s->rounds + (s->budget_s - elapsed_s(s)) / s->round_s : 0;
-        total = affordable < STATS_MIN_SAMPLES ? STATS_MIN_SAMPLES
-                : affordable > MOST_SAMPLES    ? MOST_SAMPLES
-                                               : (size_t)affordable;
-    }
-    return total > s->rounds ? total - s->rounds : 0;
-}
-
-static void plan(sweep *s)
-{
-    s->planned_s = elapsed_s(s) + (double)rounds_left(s) * s->round_s;
-}
-
-static void shuffle(sweep *s)
-{
-    for (size_t i = s->cells; i > 1; i--) { // Fisher and Yates
-        s->random = random_splitmix64(s->random);
-        size_t j = s->random % i, other = s->order[j];
-        s->order[j] = s->order[i - 1];
-        s->order[i - 1] = other;
-    }
-}
-
-// Three rows, which reach the file before the next request begins.
-static status write_sample(sweep *s, size_t cell, const double ns[METRICS])
-{
-    for (metric k = 0; k < METRICS; k++) {
-        results_csv_text(s->csv, model_label(s->m));
-        fprintf(s->csv, ",%s,%s,%zu,%zu,%zu,%.0f\n", decoders[cell / s->contexts]->name, metric_names[k],
-                s->context[cell % s->contexts], s->samples[cell], s->requests, ns[k]);
-    }
-    if (fflush(s->csv) == 0 && !ferror(s->csv))
-        return NULL;
-    return status_fail("cannot write %s: %s; make room, or name another directory with --out", s->csv_path,
-                       strerror(errno));
-}
-
-static status take_sample(sweep *s, size_t cell)
-{
-    double *ns = s->ns + (s->samples[cell] * s->cells + cell) * METRICS;
-    status failed = request(s, cell / s->contexts, s->context[cell % s->contexts], ns);
-    if (!failed)
-        failed = write_sample(s, cell, ns);
+    sweep *s = user;
+    size_t t = s->context[cell % s->contexts], N = t + GENERATED - 1 <= s->m->config.T ? GENERATED : 2;
+    double at_ns[GENERATED];
+    status failed = workload_request(&s->work, cell / s->contexts, t, N, at_ns);
     if (failed)
         return failed;
-    s->samples[cell]++;
-    s->requests++;
-    progress_update(&s->bar, elapsed_s(s) / s->planned_s);
+    ns[TTFT] = at_ns[0];
+    ns[TPOT] = (at_ns[N - 1] - at_ns[0]) / (double)(N - 1);
+    ns[STEP] = at_ns[1] - at_ns[0];
     return NULL;
 }
 
-static status take_round(sweep *s)
+static double work(const void *user, size_t cell)
 {
-    double *ns = memory_resize(s->ns, (s->rounds + 1) * s->cells * METRICS, sizeof *ns);
-    s->ns = ns ? ns : s->ns;
-    double *sorted = memory_resize(s->sorted, s->rounds + 1, sizeof *sorted);
-    s->sorted = sorted ? sorted : s->sorted;
-    if (!ns || !sorted)
-        return memory_failed("the samples");
-    shuffle(s);
-    for (size_t i = 0; i < s->cells; i++) {
-        if (interrupted)
-            return NULL;
-        status failed = take_sample(s, s->order[i]);
-        if (failed)
-            return failed;
-    }
-    s->rounds++;
-    return NULL;
+    const sweep *s = user;
+    return cost_request(&s->m->config, cell / s->contexts == 0, s->context[cell % s->contexts], GENERATED);
 }
 
-static void announce(const sweep *s)
+static rounds_label label(const void *user, size_t cell, size_t value)
 {
-    fprintf(stderr, "sweep of %s: %zu context%s, %d decoders, about %.0f s\n", model_label(s->m), s->contexts,
-            s->contexts == 1 ? "" : "s", DECODERS, s->planned_s);
+    const sweep *s = user;
+    return (rounds_label){model_label(s->m), decoders[cell / s->contexts]->name, metric_names[value],
+                          s->context[cell % s->contexts]};
 }
 
-// Estimates from a short request what all will take, warms up with a long one, then takes rounds.
 static status measure(sweep *s)
 {
-    size_t largest = s->context[s->contexts - 1];
-    status failed = calibrate(s, largest < CALIBRATION_CONTEXT ? largest : CALIBRATION_CONTEXT);
+    char what[256];
+    const rounds_job job = {.name = "sweep",
+                            .x = "context",
+                            .unit = "ns",
+                            .cells = DECODERS * s->contexts,
+                            .values = METRICS,
+                            .take = take,
+                            .work = work,
+                            .label = label,
+                            .user = s,
+                            .samples = s->o->samples,
+                            .budget_s = s->o->budget_s > 0 ? s->o->budget_s : DEFAULT_BUDGET_S,
+                            .seed = s->o->seed};
+    status failed = rounds_open(&job, s->dir, "samples.csv", false, &s->rounds);
     if (failed)
         return failed;
-    s->round_s = estimated_round_s(s);
-    plan(s);
-    announce(s);
-    machine_warn_if_busy();
-    s->bar = progress_begin("sweep");
-    failed = calibrate(s, largest);
-    s->round_s = estimated_round_s(s);
-    double warm_s = elapsed_s(s);
-    for (plan(s); !failed && !interrupted && rounds_left(s) > 0; plan(s)) {
-        failed = take_round(s);
-        s->round_s = s->rounds > 0 ? (elapsed_s(s) - warm_s) / (double)s->rounds : s->round_s;
-    }
-    progress_end(&s->bar);
-    s->partial = interrupted;
-    return failed;
-}
-
-static estimate cell_estimate(const sweep *s, size_t cell, metric k)
-{
-    for (size_t i = 0; i < s->samples[cell]; i++)
-        s->sorted[i] = s->ns[(i * s->cells + cell) * METRICS + k];
-    return stats_median(s->sorted, s->samples[cell]);
-}
-
-static void print_bound(FILE *f, double ns)
-{
-    if (isnan(ns)) // too few samples: left empty
-        fputc(',', f);
-    else
-        fprintf(f, ",%.0f", ns);
-}
-
-static status print_summary(FILE *f, const void *what)
-{
-    const sweep *s = what;
-    fputs("model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n", f);
-    for (metric k = 0; k < METRICS; k++)
-        for (size_t cell = 0; cell < s->cells; cell++) {
-            if (s->samples[cell] == 0)
-                continue;
-            estimate e = cell_estimate(s, cell, k);
-            results_csv_text(f, model_label(s->m));
-            fprintf(f, ",%s,%s,%zu,%.0f", decoders[cell / s->contexts]->name, metric_names[k],
-                    s->context[cell % s->contexts], e.median);
-            print_bound(f, e.lo);
-            print_bound(f, e.hi);
-            fprintf(f, ",%zu\n", s->samples[cell]);
-        }
-    return NULL;
+    snprintf(what, sizeof what, "sweep of %s: %zu context%s, %d decoders", model_label(s->m), s->contexts,
+             s->contexts == 1 ? "" : "s", DECODERS);
+    return rounds_run(&s->rounds, what);
 }
 
 static status print_memory(FILE *f, const void *what)
@@ -303,9 +109,9 @@ static status write_context(const sweep *s)
     status failed = machine_context(s->m, &context);
     if (failed)
         return failed;
-    json_t *about =
-        json_pack("{s:I, s:I, s:I, s:f, s:b}", "seed", (json_int_t)s->o->seed, "rounds", (json_int_t)s->rounds,
-                  "requests", (json_int_t)s->requests, "seconds", elapsed_s(s), "partial", s->partial);
+    json_t *about = json_pack("{s:I, s:I, s:I, s:f, s:b}", "seed", (json_int_t)s->o->seed, "rounds",
+                              (json_int_t)s->rounds.whole, "requests", (json_int_t)s->rounds.taken, "seconds",
+                              rounds_elapsed_s(&s->rounds), "partial", s->rounds.partial);
     failed = json_object_set_new(context, "sweep", about) == 0 ? results_write_json(s->dir, "context.json", context)
                                                                : memory_failed("the description of this sweep");
     json_decref(context);
@@ -318,10 +124,11 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
     char text[HUMANE];
     double step[DECODERS] = {0};
     size_t last = (DECODERS - 1) * s->contexts + i;
-    printf("%9zu  %10s", s->context[i], s->samples[last] ? humane_ns(cell_estimate(s, last, TTFT).median, text) : "-");
+    printf("%9zu  %10s", s->context[i],
+           rounds_samples(&s->rounds, last) ? humane_ns(rounds_estimate(&s->rounds, last, TTFT).median, text) : "-");
     for (size_t d = 0; d < DECODERS; d++) {
         size_t cell = d * s->contexts + i;
-        step[d] = s->samples[cell] ? cell_estimate(s, cell, STEP).median : 0;
+        step[d] = rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
         printf("  %*s", STEP_COLUMN, step[d] > 0 ? humane_ns(step[d], text) : "-");
     }
     if (s->context[i] < verified && step[0] > 0 && step[DECODERS - 1] > 0)
@@ -334,8 +141,8 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
 static void print_table(const sweep *s)
 {
     size_t verified = results_verified(s->m);
-    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m), s->partial ? ", PARTIAL" : "", s->rounds,
-           "context", "TTFT");
+    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m), s->rounds.partial ? ", PARTIAL" : "",
+           s->rounds.whole, "context", "TTFT");
     for (size_t d = 0; d < DECODERS; d++)
         printf("  %*s %s", STEP_COLUMN - (int)strlen(decoders[d]->name) - 1, "step", decoders[d]->name);
     printf("  %8s  %10s\n", "speed-up", "KV");
@@ -350,7 +157,7 @@ static void print_table(const sweep *s)
 
 static status report(const sweep *s)
 {
-    status failed = results_write(s->dir, "summary.csv", print_summary, s);
+    status failed = results_write(s->dir, "summary.csv", rounds_print_summary, &s->rounds);
     if (!failed)
         failed = results_write(s->dir, "memory.csv", print_memory, s);
     if (!failed)
@@ -360,104 +167,44 @@ static status report(const sweep *s)
     return failed;
 }
 
-// 16, 32, 64, ... below limit, and limit itself: the last context that a step can extend.
-static status default_contexts(size_t limit, size_t **list, size_t *n)
-{
-    char text[512];
-    int length = 0;
-    for (size_t c = FIRST_CONTEXT; c < limit; c *= 2)
-        length += snprintf(text + length, sizeof text - (size_t)length, "%zu,", c);
-    snprintf(text + length, sizeof text - (size_t)length, "%zu", limit);
-    return contexts_parse(text, limit, list, n);
-}
-
 static status choose_contexts(sweep *s)
 {
     size_t limit = s->m->config.T - 1;
     if (limit == 0)
         return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(s->m));
     return s->o->contexts ? contexts_parse(s->o->contexts, limit, &s->context, &s->contexts)
-                          : default_contexts(limit, &s->context, &s->contexts);
-}
-
-static status create_decoders(sweep *s)
-{
-    const config *c = &s->m->config;
-    status failed = sampler_create(&(sampling){.top_p = 1}, c->V, &s->greedy);
-    for (size_t d = 0; d < DECODERS && !failed; d++)
-        failed = decoders[d]->create(s->m, c->T, &s->decoder[d]);
-    return failed;
-}
-
-static status open_samples(sweep *s)
-{
-    status failed = file_path(s->dir, "samples.csv", s->csv_path);
-    if (failed)
-        return failed;
-    s->csv = fopen(s->csv_path, "w");
-    if (!s->csv)
-        return status_fail("cannot write %s: %s; name another directory with --out", s->csv_path, strerror(errno));
-    fputs("model,decoder,metric,context,sample,order,ns\n", s->csv);
-    return NULL;
-}
-
-static status prepare(sweep *s)
-{
-    status failed = choose_contexts(s);
-    if (failed)
-        return failed;
-    s->cells = DECODERS * s->contexts;
-    s->tokens = memory_array(s->m->config.T + 1, sizeof *s->tokens);
-    s->order = memory_array(s->cells, sizeof *s->order);
-    s->samples = memory_array(s->cells, sizeof *s->samples);
-    if (!s->tokens || !s->order || !s->samples)
-        return memory_failed("the sweep");
-    for (size_t i = 0; i < s->cells; i++)
-        s->order[i] = i;
-    failed = create_decoders(s);
-    return failed ? failed : open_samples(s);
-}
-
-static void release(sweep *s)
-{
-    for (size_t d = 0; d < DECODERS; d++)
-        if (s->decoder[d])
-            decoders[d]->destroy(s->decoder[d]);
-    if (s->csv)
-        fclose(s->csv);
-    sampler_free(s->greedy);
-    memory_free(s->tokens);
-    memory_free(s->context);
-    memory_free(s->order);
-    memory_free(s->samples);
-    memory_free(s->ns);
-    memory_free(s->sorted);
+                          : contexts_doubling(limit, &s->context, &s->contexts);
 }
 
 static status run(sweep *s)
 {
-    status failed = prepare(s);
+    status failed = choose_contexts(s);
+    if (!failed)
+        failed = workload_create(s->m, &s->work);
     if (failed)
         return failed;
-    struct sigaction before;
-    catch_interrupt(&before);
-    s->begin_ns = clock_ns();
+    interrupt_catch();
     failed = measure(s);
-    sigaction(SIGINT, &before, NULL);
+    interrupt_release();
     return failed ? failed : report(s);
+}
+
+static void release(sweep *s)
+{
+    workload_free(&s->work);
+    memory_free(s->context);
+    rounds_close(&s->rounds);
 }
 
 status sweep_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:", usage, &o, exit_code);
+    if (!failed)
+        failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)
         return failed;
-    if (o.samples != 0 && o.samples < STATS_MIN_SAMPLES) {
-        *exit_code = EXIT_USAGE;
-        return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o.samples, STATS_MIN_SAMPLES);
-    }
-    sweep s = {.o = &o, .budget_s = o.budget_s > 0 ? o.budget_s : DEFAULT_BUDGET_S, .random = o.seed};
+    sweep s = {.o = &o};
     model *m = NULL;
     failed = results_make(o.out, s.dir);
     if (!failed)
@@ -466,9 +213,9 @@ status sweep_command(int argc, char **argv, int *exit_code)
         s.m = m;
         failed = run(&s);
     }
+    if (!failed && s.rounds.partial)
+        *exit_code = EXIT_INTERRUPTED;
     release(&s);
     model_free(m);
-    if (!failed && s.partial)
-        *exit_code = EXIT_INTERRUPTED;
     return failed;
 }
