@@ -1,20 +1,14 @@
 // Weights made from their names: a hash of name, seed and index, nothing carried from one element to the next.
 #include "synthetic.h"
 
+#include "random.h"
+
 static uint64_t fnv1a64(const char *text)
 {
     uint64_t h = 0xCBF29CE484222325u;
     for (; *text; text++)
         h = (h ^ (unsigned char)*text) * 0x100000001B3u;
     return h;
-}
-
-static inline uint64_t splitmix64(uint64_t x)
-{
-    x += 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
 }
 
 void synthetic_fill(const char *name, uint64_t seed, float offset, float scale, size_t first, size_t count,
@@ -24,7 +18,7 @@ void synthetic_fill(const char *name, uint64_t seed, float offset, float scale, 
     const float unit = scale * 0x1p-23f;
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
-        int32_t n = (int32_t)(splitmix64(start + i) >> 40) - (1 << 23); // 24 bits: exact in a float
+        int32_t n = (int32_t)(random_splitmix64(start + i) >> 40) - (1 << 23); // 24 bits: exact in a float
         values[i] = offset + (float)n * unit;
     }
 }
