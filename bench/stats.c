@@ -1,4 +1,4 @@
-// The median and its confidence interval from order statistics: no assumption on how timings are distributed.
+// Order statistics: no assumption on how timings are distributed.
 #include "bench/stats.h"
 
 #include <math.h>
@@ -42,4 +42,33 @@ estimate stats_median(double *values, size_t n)
         .lo = k > 0 ? values[k - 1] : NAN,
         .hi = k > 0 ? values[n - k] : NAN,
     };
+}
+
+double stats_mad(const double *ascending, size_t n, double median)
+{
+    // The values furthest from the median stand at the two ends: take away the further one until the middle is reached.
+    const double *first = ascending, *last = ascending + n - 1;
+    double removed = 0;
+    for (size_t left = n; left > n / 2; left--) {
+        bool low = median - *first > *last - median;
+        removed = low ? median - *first++ : *last-- - median;
+    }
+    if (n % 2 == 1)
+        return removed;
+    return (removed + fmax(median - *first, *last - median)) / 2;
+}
+
+bool stats_outlier(double value, double median, double mad)
+{
+    const double sigma_per_mad = 1.4826; // of the normal distribution: 1 / its 75 % point
+    return fabs(value - median) > 3.5 * sigma_per_mad * mad;
+}
+
+drift stats_drift(double *values, size_t n)
+{
+    size_t half = n / 2;
+    drift d = {.first = stats_median(values, half), .second = stats_median(values + n - half, half)};
+    d.change = d.second.median / d.first.median - 1;
+    d.clear = d.first.hi < d.second.lo || d.second.hi < d.first.lo;
+    return d;
 }
