@@ -1,5 +1,4 @@
-// Least squares for the curves: the slope in a log-log plot, and the physical model a + b x + c x^2, each with
-// intervals.
+// Least squares for the curves: slopes in a log-log plot, and the physical model a + b x + c x^2, with intervals.
 #ifndef LOCKSTEP_BENCH_FIT_H
 #define LOCKSTEP_BENCH_FIT_H
 
@@ -40,7 +39,7 @@ typedef struct fit_model {
     fit_interval coefficient[FIT_TERMS];
     double r2; // 1 - weighted squares left / weighted squares about the weighted mean; NaN where y does not vary
     double rms_relative; // root of the mean of ((fitted - y) / y)^2
-    double aicc;         // smaller is better, only differences mean something; infinite if n < terms + 3
+    double aicc;         // smaller is better, only differences mean something; infinite if n < number of terms + 3
     size_t n;
 } fit_model;
 
