@@ -22,7 +22,7 @@ static size_t cut_all(const config *c, size_t T, activations *a)
     a->hidden = cut(a->block, &used, T, c->F);
     a->change = cut(a->block, &used, T, c->C);
     a->scores = cut(a->block, &used, TILE_ROWS, T);
-    a->scaled = cut(a->block, &used, TILE_ROWS, T);
+    a->scaled = cut(a->block, &used, 1, T);
     a->attended = cut(a->block, &used, TILE_ROWS, config_head_size(c));
     a->logits = cut(a->block, &used, 1, c->V);
     return used;

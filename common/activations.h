@@ -15,7 +15,7 @@ typedef struct activations {
     rows hidden;   // (T, F)
     rows change;   // (T, C) what attention or the feed-forward network adds to x
     rows scores;   // (TILE_ROWS, T) of one head
-    rows scaled;   // (TILE_ROWS, T) the same scores after scaling, for an observer
+    rows scaled;   // (1, T) one row of them after scaling, for an observer
     rows attended; // (TILE_ROWS, D) of one head
     rows logits;   // (1, V)
     float *block;  // all of the above

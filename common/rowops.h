@@ -22,8 +22,7 @@ void rowops_gelu(rows *x, size_t n);
 // x (n, C) += y (n, C): the residual stream.
 void rowops_add(rows *x, const rows *y, size_t n);
 
-// x[0..n-1] = softmax(scale x): scores in, probabilities out. The scaled scores go to `scaled` (n) on the way, if it is
-// not NULL.
-void rowops_softmax(float *x, size_t n, float scale, float *scaled);
+// x[0..n-1] = softmax(scale x): scores in, probabilities out.
+void rowops_softmax(float *x, size_t n, float scale);
 
 #endif
