@@ -1,6 +1,7 @@
-// Numbers with three digits and a unit.
+// Numbers with three digits and a unit, or all digits in threes.
 #include "bench/humane.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -24,4 +25,17 @@ const char *humane_bytes(double bytes, char text[HUMANE])
 {
     static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     return scaled(bytes, 1024, names, sizeof names / sizeof *names, text);
+}
+
+const char *humane_whole(uint64_t n, char text[HUMANE])
+{
+    char digits[HUMANE];
+    size_t length = (size_t)snprintf(digits, sizeof digits, "%" PRIu64, n), to = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0)
+            text[to++] = ',';
+        text[to++] = digits[i];
+    }
+    text[to] = '\0';
+    return text;
 }

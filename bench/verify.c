@@ -11,6 +11,7 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/decoders.h"
+#include "bench/humane.h"
 #include "bench/locate.h"
 #include "bench/plugin.h"
 #include "bench/progress.h"
@@ -336,25 +337,11 @@ static size_t first_differing(const verification *v, size_t *at)
     return found;
 }
 
-// 2097152 as "2,097,152". Returns text.
-static const char *grouped(uint64_t n, char text[32])
-{
-    char digits[32];
-    size_t length = (size_t)snprintf(digits, sizeof digits, "%" PRIu64, n), to = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (i > 0 && (length - i) % 3 == 0)
-            text[to++] = ',';
-        text[to++] = digits[i];
-    }
-    text[to] = '\0';
-    return text;
-}
-
 static void print_line(const char *who, const char *how, size_t calls, const finding *f, const char *what)
 {
-    char compared[32], differing[32];
-    printf("  %-8s %-22s %5zu contexts  %12s %s, %s differ\n", who, how, calls, grouped(f->compared, compared), what,
-           grouped(f->differing, differing));
+    char compared[HUMANE], differing[HUMANE];
+    printf("  %-8s %-22s %5zu contexts  %12s %s, %s differ\n", who, how, calls, humane_whole(f->compared, compared),
+           what, humane_whole(f->differing, differing));
 }
 
 static finding total(const finding *findings)
@@ -379,11 +366,11 @@ static void print_first(const verification *v, size_t w, size_t at)
 
 static void print_report(const verification *v)
 {
-    char a[32], b[32], c[32], d[32];
+    char a[HUMANE], b[HUMANE], c[HUMANE], d[HUMANE];
     const finding logits = total(v->logits), cache = total(v->cache);
     printf("verify %s: contexts up to %zu, every bit of every number\n", model_label(v->m), v->last);
     printf("  %-8s %-22s %5zu contexts  %12s logits, the judge\n", v->judge->name, "recomputed",
-           v->ways[RECOMPUTED].rows, grouped(v->ways[RECOMPUTED].rows * v->m->config.V, a));
+           v->ways[RECOMPUTED].rows, humane_whole(v->ways[RECOMPUTED].rows * v->m->config.V, a));
     for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
         print_line(v->tested->name, v->ways[w].name, v->ways[w].rows, &v->logits[w], "logits");
     if (cache.compared)
@@ -391,8 +378,8 @@ static void print_report(const verification *v)
     else
         printf("  %-8s shows neither its length nor its keys and values: logits only\n", v->tested->name);
     printf("  SHA-256 of the recomputed logits: %s\n", v->digest);
-    printf("verdict: %s of %s logits and %s of %s keys and values differ\n", grouped(logits.differing, a),
-           grouped(logits.compared, b), grouped(cache.differing, c), grouped(cache.compared, d));
+    printf("verdict: %s of %s logits and %s of %s keys and values differ\n", humane_whole(logits.differing, a),
+           humane_whole(logits.compared, b), humane_whole(cache.differing, c), humane_whole(cache.compared, d));
 }
 
 // Everything as one object: documented in notes/07-your-own-cache.md.
