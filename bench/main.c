@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "bench/compare.h"
+#include "bench/count.h"
 #include "bench/digest.h"
 #include "bench/measure.h"
 #include "bench/options.h"
+#include "bench/profile.h"
 #include "bench/verify.h"
 #include "common/numeric.h"
 
@@ -18,6 +20,8 @@ static const struct {
     {"digest", digest_command, "one SHA-256 of the logits: the same on every machine"},
     {"compare", compare_command, "two .npy files of logits, of any implementations: rounding, or a bug"},
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
+    {"count", count_command, "multiply-adds, exps and bytes of every stage, counted from what is computed"},
+    {"profile", profile_command, "where the time of a pass goes, stage by stage"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };
