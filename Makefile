@@ -128,13 +128,17 @@ $(BUILD)/exhaustive: $(BUILD)/obj/tests/exhaustive.o $(BUILD)/obj/common/numeric
 
 RESULTS := $(BUILD)/results
 FORMAT := $(if $(PNG),png,svg)
+# Each plot and the CSV that it draws: those of the sweep, and of the experiments of build/bench curves. What has not been measured is left out.
+CURVES := $(patsubst plots/curve-%.gp,%,$(wildcard plots/curve-*.gp))
+PLOTS := ttft=summary step=summary speedup=summary memory=memory $(foreach name,$(CURVES),curve-$(name)=curves/$(name)-summary)
 plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/plots (PNG=1: as PNG)
 	@command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make deps'; the CSVs stay in $(RESULTS)" >&2; exit 1; }
-	@test -s $(RESULTS)/summary.csv -a -s $(RESULTS)/memory.csv || { echo "plots: no CSVs in $(RESULTS), run 'make bench'" >&2; exit 1; }
-	@set -e; mkdir -p $(BUILD)/plots; for plot in ttft step speedup memory; do for theme in light dark; do \
-	  picture=$(BUILD)/plots/$$plot-$$theme.$(FORMAT); \
+	@set -e; mkdir -p $(BUILD)/plots; drawn=; for pair in $(PLOTS); do \
+	  plot=$${pair%=*}; test -s $(RESULTS)/$${pair#*=}.csv || continue; for theme in light dark; do \
+	  picture=$(BUILD)/plots/$$plot-$$theme.$(FORMAT); drawn=yes; \
 	  gnuplot -e "theme = '$$theme'; format = '$(FORMAT)'; results = '$(RESULTS)'" plots/$$plot.gp > $$picture.part; \
-	  mv $$picture.part $$picture; done; done; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
+	  mv $$picture.part $$picture; done; done; \
+	  test "$$drawn" || { echo "plots: no CSVs in $(RESULTS), run 'make bench'" >&2; exit 1; }; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
 
 # The first chapter quotes the decoders' diff.
 notes: ## write notes/01-one-diff.md anew, after a change of a decoder or of notes/01-one-diff.in

@@ -122,6 +122,15 @@ void machine_warn_if_busy(void)
                 machine_cores());
 }
 
+void machine_caches(size_t bytes[MACHINE_CACHES])
+{
+    processor p = {0};
+    ask_processor(&p);
+    bytes[0] = (size_t)p.l1d_bytes;
+    bytes[1] = (size_t)p.l2_bytes;
+    bytes[2] = (size_t)p.l3_bytes;
+}
+
 static json_t *machine(void)
 {
     processor p = {0};

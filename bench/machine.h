@@ -3,6 +3,7 @@
 #define LOCKSTEP_BENCH_MACHINE_H
 
 #include <jansson.h>
+#include <stddef.h>
 
 #include "common/model.h"
 
@@ -15,5 +16,9 @@ void machine_warn_if_busy(void);
 
 // Cores that are online; 1 if unknown.
 size_t machine_cores(void);
+
+// Sizes of the first core's data caches, the first level first; 0 where unknown.
+enum { MACHINE_CACHES = 3 };
+void machine_caches(size_t bytes[MACHINE_CACHES]);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "bench/compare.h"
 #include "bench/count.h"
+#include "bench/curves.h"
 #include "bench/digest.h"
 #include "bench/measure.h"
 #include "bench/options.h"
@@ -22,6 +23,7 @@ static const struct {
     {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
     {"count", count_command, "multiply-adds, exps and bytes of every stage, counted from what is computed"},
     {"profile", profile_command, "where the time of a pass goes, stage by stage"},
+    {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };

@@ -110,6 +110,8 @@ static status parse(int argc, char **argv, const char *accepted, bench_options *
     struct option accepted_long[ALL_OPTIONS + 1];
     char letters[64];
     size_t n = 0;
+    bool words = *accepted == '*';
+    accepted += words;
     for (size_t i = 0; i < ALL_OPTIONS; i++)
         if (all_options[i].val == 'h' || strchr(accepted, all_options[i].val))
             accepted_long[n++] = all_options[i];
@@ -122,7 +124,9 @@ static status parse(int argc, char **argv, const char *accepted, bench_options *
         if (s)
             return s;
     }
-    return optind < argc ? status_fail("unexpected argument '%s'", argv[optind]) : NULL;
+    o->words = argv + optind;
+    o->word_count = (size_t)(argc - optind);
+    return o->word_count > 0 && !words ? status_fail("unexpected argument '%s'", argv[optind]) : NULL;
 }
 
 status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,

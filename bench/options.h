@@ -27,7 +27,9 @@ typedef struct bench_options {
     bool json;            // -j
     bool stages;          // -S
     const char *check;    // -C, a file of golden digests; NULL unless given
-    bool help;            // -h: the usage has been printed, and the command has nothing left to do
+    char **words;         // *: arguments that are no options, (word_count)
+    size_t word_count;
+    bool help; // -h: the usage has been printed, and the command has nothing left to do
 } bench_options;
 
 // Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program exits with
@@ -35,7 +37,8 @@ typedef struct bench_options {
 // that is 0. *exit_code is 0 on entry.
 typedef status command(int argc, char **argv, int *exit_code);
 
-// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying).
+// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying);
+// words besides are taken if it begins with a *.
 // `usage` is what --help prints. A failure sets *exit_code to EXIT_USAGE.
 status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
                            int *exit_code);

@@ -1,8 +1,10 @@
 # What all plots share: the look, and how they read build/results. The caller sets theme (light or dark), format (svg or png) and results
-# (the folder of the CSVs), a script headline, detail and unit; the picture goes to standard output.
+# (the folder of the CSVs), a script headline, detail and unit, and for an experiment of build/bench curves its name, experiment, and what
+# its x axis counts, axis; the picture goes to standard output.
 set datafile separator comma
 set datafile missing NaN # rows of another curve do not break a line
-summary = results . "/summary.csv"
+if (!exists("axis")) { axis = "context" }
+summary = results . (exists("experiment") ? "/curves/" . experiment . "-summary.csv" : "/summary.csv")
 memory = results . "/memory.csv"
 model = system("sed -n '2s/^\"\\([^\"]*\\)\".*\\|^\\([^,]*\\),.*/\\1\\2/p' " . summary) # quoted if there are commas in it
 
@@ -26,11 +28,11 @@ set tmargin 4  # the headline stands there, and
 set rmargin 11 # the curves' names here
 set label "{/:Bold=16 " . headline . "}" at screen 0.02, screen 0.94 textcolor rgb ink
 set label model . detail noenhanced at screen 0.02, screen 0.88 font "sans-serif,12" textcolor rgb ink
-set xlabel "context (tokens)" textcolor rgb ink
+set xlabel (axis eq "context" ? "context (tokens)" : axis) textcolor rgb ink
 set ylabel unit textcolor rgb ink
 
 # Contexts are powers of two, except the last; values have tics at 1, 2, 5, 10, ... A little room around all points.
-stats summary using "context" nooutput
+stats summary using (column(axis)) nooutput
 last = STATS_max # the curves' names stand beside these points
 set xrange [STATS_min / 1.15 : last * 1.15]
 set logscale x 2
@@ -44,8 +46,13 @@ set offsets 0, 0, graph 0.06, graph 0.06
 # Column `name` of the rows of a decoder and metric; NaN in all others.
 names = "naive kvcache"
 of(i, metric, name) = strcol("decoder") eq word(names, i) && strcol("metric") eq metric ? column(name) : NaN
-ending(value) = column("context") == last ? value : NaN
+ending(value) = column(axis) == last ? value : NaN
 
 # An interval is drawn from its lower end upwards, under line and points (`with yerrorbars` would blank the paper around a point).
 bars = 'with vectors heads size screen 0.006, 90'
 labels = 'with labels left offset 1'
+
+# For values over many powers of ten; and the steepness that theory gives a curve, as a faint line that ends at y = `end` over the last sixteenth of
+# the axis.
+decades = 'set ytics auto; set ytics format "%g"'
+slope(end, power, t) = end * (t / last)**power

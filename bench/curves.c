@@ -1,0 +1,328 @@
+// bench curves: runs the experiments one after the other, each within its budget, each to be resumed at any sample.
+#include "bench/curves.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/contexts.h"
+#include "bench/interrupt.h"
+#include "bench/machine.h"
+#include "bench/results.h"
+#include "common/memory.h"
+
+static const char usage[] =
+    "build/bench curves [options] [EXPERIMENT ...]: what a step costs against context, layers and tokens\n\n"
+    "  -m, --model DIR|synthetic:...  instead of the experiment's own model\n"
+    "  -c, --contexts 16,32,100-103   the places on the x axis instead of its own: contexts, or tokens, or layers\n"
+    "  -b, --budget SECONDS           for all that is asked for (default: what is listed below)\n"
+    "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or more\n"
+    "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
+    "  -o, --out DIR                  where NAME-samples.csv and the like go (default: build/results/curves)\n\n"
+    "Run again, an experiment that was stopped goes on where it stopped. The experiments, and their seconds:\n\n";
+
+model *lab_model(const lab *l, size_t i)
+{
+    return l->models[l->what->model ? 0 : i];
+}
+
+workload *lab_work(lab *l, size_t i)
+{
+    return &l->work[l->what->model ? 0 : i];
+}
+
+estimate lab_estimate(const lab *l, size_t metric, size_t which, size_t i)
+{
+    size_t cell = which * l->xs + i;
+    return rounds_samples(&l->rounds, cell) ? rounds_estimate(&l->rounds, cell, metric) : (estimate){NAN, NAN, NAN};
+}
+
+static status take(void *user, size_t cell, double *values)
+{
+    lab *l = user;
+    return l->what->measure(l, cell / l->xs, cell % l->xs, values);
+}
+
+static double work(const void *user, size_t cell)
+{
+    const lab *l = user;
+    double all = 0;
+    for (size_t k = 0; k < l->metrics; k++)
+        all += l->what->count(l, k, cell / l->xs, cell % l->xs);
+    return all;
+}
+
+static rounds_label label(const void *user, size_t cell, size_t value)
+{
+    const lab *l = user;
+    return (rounds_label){model_label(lab_model(l, cell % l->xs)), decoders[cell / l->xs]->name,
+                          l->what->metrics[value], l->x[cell % l->xs]};
+}
+
+// The digests of all models, by name.
+static status digests(const lab *l, json_t **out)
+{
+    *out = json_object();
+    for (size_t i = 0; i < l->xs; i++) {
+        char digest[65];
+        status failed = model_digest(lab_model(l, i), digest);
+        if (!failed && json_object_set_new(*out, model_label(lab_model(l, i)), json_string(digest)) != 0)
+            failed = memory_failed("the models' digests");
+        if (failed)
+            return failed;
+    }
+    return NULL;
+}
+
+// NAME-context.json as it is at the beginning.
+static status describe(const lab *l, json_t **out)
+{
+    json_t *models = NULL, *places = json_array();
+    status failed = machine_context(l->models[0], out);
+    if (!failed)
+        failed = digests(l, &models);
+    for (size_t i = 0; i < l->xs; i++)
+        json_array_append_new(places, json_integer((json_int_t)l->x[i]));
+    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I]}", "name", l->what->name, "x", l->what->x, "places",
+                              places, "models", models, "seed", (json_int_t)l->o->seed, "fitted",
+                              (json_int_t)l->x[l->first], (json_int_t)l->x[l->last]);
+    json_decref(models);
+    json_decref(places);
+    if (!failed && json_object_set_new(*out, "experiment", about) != 0)
+        failed = memory_failed("the description of an experiment");
+    return failed;
+}
+
+// The first thing that samples depend on and that is not the same in two descriptions; NULL if there is none.
+static const char *difference(const json_t *old, const json_t *now)
+{
+    static const struct {
+        const char *object, *key, *name;
+    } parts_of[] = {{"build", "sha256", "build"},
+                    {"experiment", "models", "model"},
+                    {"experiment", "places", "list of places"},
+                    {"experiment", "seed", "seed"}};
+    for (size_t i = 0; i < sizeof parts_of / sizeof *parts_of; i++)
+        if (!json_equal(json_object_get(json_object_get(old, parts_of[i].object), parts_of[i].key),
+                        json_object_get(json_object_get(now, parts_of[i].object), parts_of[i].key)))
+            return parts_of[i].name;
+    return NULL;
+}
+
+// Whether the samples that stand there already can be gone on with, and then the seconds they took.
+static bool resumes(const lab *l, const char *file, const json_t *now, double *spent_s)
+{
+    char path[FILE_PATH_SIZE];
+    json_t *old = file_path(l->dir, file, path) ? NULL : json_load_file(path, 0, NULL);
+    const char *other = old ? difference(old, now) : NULL;
+    if (other)
+        fprintf(stderr, "note: %s: measured with another %s: begun anew\n", path, other);
+    *spent_s = json_number_value(json_object_get(json_object_get(old, "experiment"), "seconds"));
+    bool same = old && !other;
+    json_decref(old);
+    return same;
+}
+
+// Sets what has come of it, and writes the description.
+static status write_context(const lab *l, const char *file, json_t *context)
+{
+    json_t *about = json_object_get(context, "experiment");
+    bool set = json_object_set_new(about, "rounds", json_integer((json_int_t)l->rounds.whole)) == 0 &&
+               json_object_set_new(about, "samples", json_integer((json_int_t)l->rounds.taken)) == 0 &&
+               json_object_set_new(about, "seconds", json_real(rounds_elapsed_s(&l->rounds))) == 0 &&
+               json_object_set_new(about, "partial", json_boolean(l->rounds.partial)) == 0;
+    return set ? results_write_json(l->dir, file, context) : memory_failed("the description of an experiment");
+}
+
+static status open_rounds(lab *l, const char *context_file, const json_t *context)
+{
+    char file[64];
+    double spent_s;
+    snprintf(file, sizeof file, "%s-samples.csv", l->what->name);
+    const rounds_job job = {.name = l->what->name,
+                            .x = l->what->x,
+                            .unit = l->what->unit,
+                            .cells = DECODERS * l->xs,
+                            .values = l->metrics,
+                            .take = take,
+                            .work = work,
+                            .label = label,
+                            .user = l,
+                            .samples = l->o->samples,
+                            .budget_s = l->budget_s,
+                            .seed = l->o->seed};
+    bool resume = resumes(l, context_file, context, &spent_s);
+    status failed = rounds_open(&job, l->dir, file, resume, &l->rounds);
+    l->rounds.spent_s = resume ? spent_s : 0;
+    if (!failed && l->rounds.taken > 0)
+        fprintf(stderr, "%s: going on after sample %zu\n", l->what->name, l->rounds.taken);
+    return failed;
+}
+
+// Opens the samples, takes what is missing, and writes down how it went.
+static status measure(lab *l)
+{
+    char context_file[64], what[256];
+    json_t *context = NULL;
+    snprintf(context_file, sizeof context_file, "%s-context.json", l->what->name);
+    snprintf(what, sizeof what, "%s: %zu places, %d decoders", l->what->name, l->xs, DECODERS);
+    status failed = describe(l, &context);
+    if (!failed)
+        failed = open_rounds(l, context_file, context);
+    if (!failed)
+        failed = write_context(l, context_file, context);
+    if (!failed)
+        failed = rounds_run(&l->rounds, what);
+    if (!failed)
+        failed = write_context(l, context_file, context);
+    json_decref(context);
+    return failed;
+}
+
+static status list_places(lab *l, size_t most)
+{
+    size_t *list, n;
+    status failed =
+        l->o->contexts ? contexts_parse(l->o->contexts, most, &list, &n) : contexts_doubling(most, &list, &n);
+    if (!failed && n > CURVES_X)
+        failed = status_fail("--contexts: %zu places are more than the %d of an experiment", n, CURVES_X);
+    for (size_t i = 0; i < n && !failed; i++)
+        l->x[l->xs++] = list[i];
+    memory_free(list);
+    return failed;
+}
+
+// The places: those asked for, or the experiment's own as far as the model allows.
+static status choose_places(lab *l)
+{
+    size_t most = l->what->most(l->models[0] ? &l->models[0]->config : NULL);
+    if (most == 0)
+        return status_fail("%s: too short a context to measure; use another model", model_label(l->models[0]));
+    if (l->o->contexts || !l->what->places)
+        return list_places(l, most);
+    for (const size_t *place = l->what->places; *place && *place <= most; place++)
+        l->x[l->xs++] = *place;
+    return NULL;
+}
+
+static status load(lab *l)
+{
+    const bench_options *o = l->o;
+    if (!l->what->model && o->model_given)
+        fprintf(stderr, "note: %s makes its own models: --model does not count\n", l->what->name);
+    return l->what->model ? model_load(o->model_given ? o->model : l->what->model, &l->models[0]) : NULL;
+}
+
+static status run(lab *l)
+{
+    while (l->what->metrics[l->metrics])
+        l->metrics++;
+    status failed = load(l);
+    if (!failed)
+        failed = choose_places(l);
+    if (!failed)
+        failed = l->what->open(l);
+    if (failed)
+        return failed;
+    lab_settle_range(l);
+    failed = measure(l);
+    return failed ? failed : lab_report(l);
+}
+
+static void release(lab *l)
+{
+    rounds_close(&l->rounds);
+    parts_free(&l->parts);
+    for (size_t i = 0; i < CURVES_X; i++) {
+        workload_free(&l->work[i]);
+        model_free(l->models[i]);
+    }
+}
+
+// An experiment with `share` times its own budget.
+static status run_experiment(const experiment *e, const bench_options *o, const char *dir, double share, bool *partial)
+{
+    lab *l = memory_array(1, sizeof *l);
+    if (!l)
+        return memory_failed("an experiment");
+    *l = (lab){.what = e, .o = o, .budget_s = share * e->budget_s};
+    snprintf(l->dir, sizeof l->dir, "%s", dir);
+    status failed = run(l);
+    *partial = l->rounds.partial;
+    release(l);
+    memory_free(l);
+    return failed;
+}
+
+static void print_help(void)
+{
+    fputs(usage, stdout);
+    for (size_t i = 0; i < EXPERIMENTS; i++)
+        printf("  %-11s %3.0f  %s\n", experiments[i].name, experiments[i].budget_s, experiments[i].question);
+}
+
+// Marks the experiments that were named; all if none was.
+static status choose(const bench_options *o, bool chosen[EXPERIMENTS])
+{
+    for (size_t w = 0; w < o->word_count; w++) {
+        size_t i = 0;
+        while (i < EXPERIMENTS && strcmp(o->words[w], experiments[i].name) != 0)
+            i++;
+        if (i == EXPERIMENTS)
+            return status_fail("there is no experiment '%s'; build/bench curves --help lists them", o->words[w]);
+        chosen[i] = true;
+    }
+    for (size_t i = 0; i < EXPERIMENTS && o->word_count == 0; i++)
+        chosen[i] = true;
+    return NULL;
+}
+
+// build/results to build/results/curves
+static status make_folder(char dir[FILE_PATH_SIZE])
+{
+    char folder[FILE_PATH_SIZE];
+    status failed = file_path(dir, "curves", folder);
+    return failed ? failed : results_make(folder, dir);
+}
+
+static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS], bool *partial)
+{
+    char dir[FILE_PATH_SIZE];
+    double budgets_s = 0;
+    for (size_t i = 0; i < EXPERIMENTS; i++)
+        budgets_s += chosen[i] ? experiments[i].budget_s : 0;
+    status failed = results_make(o->out, dir);
+    if (!failed && !o->out)
+        failed = make_folder(dir);
+    for (size_t i = 0; i < EXPERIMENTS && !failed && !*partial; i++)
+        if (chosen[i])
+            failed = run_experiment(&experiments[i], o, dir, o->budget_s > 0 ? o->budget_s / budgets_s : 1, partial);
+    return failed;
+}
+
+status curves_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    bool chosen[EXPERIMENTS] = {false}, partial = false;
+    status failed = bench_options_parse(argc, argv, "*m:c:b:n:s:o:", "", &o, exit_code);
+    if (!failed)
+        failed = bench_options_enough_samples(&o, exit_code);
+    if (failed)
+        return failed;
+    if (o.help) {
+        print_help();
+        return NULL;
+    }
+    failed = choose(&o, chosen);
+    if (failed) {
+        *exit_code = EXIT_USAGE;
+        return failed;
+    }
+    interrupt_catch();
+    failed = run_chosen(&o, chosen, &partial);
+    interrupt_release();
+    if (!failed && partial)
+        *exit_code = EXIT_INTERRUPTED;
+    return failed;
+}

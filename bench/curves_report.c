@@ -1,0 +1,274 @@
+// What an experiment found: its files, its table, the slopes beside what the code counts, and the models that fit.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/curves.h"
+#include "bench/fit.h"
+#include "bench/humane.h"
+#include "bench/machine.h"
+#include "bench/results.h"
+#include "common/memory.h"
+
+enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };
+
+// The cache that holds `bytes`, counted from the first level; MACHINE_CACHES: none.
+static size_t level_of(double bytes, const size_t caches[MACHINE_CACHES])
+{
+    size_t level = 0;
+    while (level < MACHINE_CACHES && bytes > (double)caches[level])
+        level++;
+    return level;
+}
+
+void lab_settle_range(lab *l)
+{
+    static const char *const names[MACHINE_CACHES + 1] = {"the L1 cache", "the L2 cache", "the L3 cache", "memory"};
+    size_t caches[MACHINE_CACHES], most = 0;
+    l->first = 0;
+    l->last = l->xs - 1;
+    machine_caches(caches);
+    if (!l->what->bytes || caches[MACHINE_CACHES - 1] == 0)
+        return;
+    for (size_t level = MACHINE_CACHES + 1, i = l->xs; level-- > 0;) {
+        size_t end = i;
+        while (i > 0 && level_of(l->what->bytes(l, i - 1), caches) == level)
+            i--;
+        if (end - i <= most || most >= ENOUGH_PLACES)
+            continue;
+        most = end - i;
+        l->first = i;
+        l->last = end - 1;
+        l->level = names[level];
+    }
+}
+
+// One curve: a decoder's medians of a metric, where there are any.
+typedef struct series {
+    size_t metric, which;
+    char name[SERIES_NAME];
+    double x[CURVES_X], y[CURVES_X], counted[CURVES_X];
+    size_t n;
+} series;
+
+// The curve over x[first..last].
+static series take_series(const lab *l, size_t metric, size_t which, size_t first, size_t last)
+{
+    series s = {.metric = metric, .which = which};
+    snprintf(s.name, sizeof s.name, "%s %s", decoders[which]->name, l->what->metrics[metric]);
+    for (size_t i = first; i <= last; i++) {
+        double median = lab_estimate(l, metric, which, i).median;
+        if (isnan(median))
+            continue;
+        s.x[s.n] = (double)l->x[i];
+        s.y[s.n] = median;
+        s.counted[s.n++] = l->what->count(l, metric, which, i);
+    }
+    return s;
+}
+
+// Calls `print` for each curve.
+static void each_series(const lab *l, bool fitted, FILE *f, void print(FILE *f, const lab *l, const series *s))
+{
+    for (size_t metric = 0; metric < l->metrics; metric++)
+        for (size_t which = 0; which < DECODERS; which++) {
+            series s = take_series(l, metric, which, fitted ? l->first : 0, fitted ? l->last : l->xs - 1);
+            print(f, l, &s);
+        }
+}
+
+static const char *humane(const lab *l, double value, char text[HUMANE])
+{
+    if (isnan(value))
+        return "-";
+    return strcmp(l->what->unit, "ns") == 0 ? humane_ns(value, text) : humane_bytes(value, text);
+}
+
+static void print_row(const lab *l, size_t i, bool verified)
+{
+    char text[HUMANE];
+    printf("%9zu", l->x[i]);
+    for (size_t metric = 0; metric < l->metrics; metric++) {
+        double median[DECODERS];
+        for (size_t d = 0; d < DECODERS; d++)
+            printf("  %10s", humane(l, median[d] = lab_estimate(l, metric, d, i).median, text));
+        double ratio = median[0] / median[DECODERS - 1];
+        if (verified && isfinite(ratio))
+            printf("  %6.2f", ratio);
+        else
+            printf("  %6s", "-");
+    }
+    printf("\n");
+}
+
+static bool all_verified(const lab *l)
+{
+    for (size_t i = 0; i < l->xs; i++)
+        if (!results_verified(lab_model(l, i)))
+            return false;
+    return true;
+}
+
+static void print_table(const lab *l)
+{
+    bool verified = all_verified(l);
+    printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name, l->rounds.partial ? ", PARTIAL" : "",
+           l->what->question, model_label(l->models[0]), l->rounds.whole, "");
+    for (size_t metric = 0; metric < l->metrics; metric++)
+        printf("  %-30s", l->what->metrics[metric]);
+    printf("\n%9s", l->what->x);
+    for (size_t metric = 0; metric < l->metrics; metric++)
+        printf("  %10s  %10s  %6s", decoders[0]->name, decoders[DECODERS - 1]->name, "ratio");
+    printf("\n");
+    for (size_t i = 0; i < l->xs; i++)
+        print_row(l, i, verified);
+    if (!verified)
+        printf("\nNo ratio is shown before this build has passed `build/bench verify -m %s`.\n",
+               model_label(l->models[0]));
+}
+
+// The slope of what is counted: what theory says of these very places.
+static double counted_slope(const series *s)
+{
+    fit_power counted;
+    return fit_power_law(s->x, s->counted, s->n, &counted) ? NAN : counted.slope.value;
+}
+
+static void print_slope(FILE *f, const lab *l, const series *s)
+{
+    (void)l;
+    fit_power p;
+    if (fit_power_law(s->x, s->y, s->n, &p))
+        fprintf(f, "  %-18s  too few samples\n", s->name);
+    else
+        fprintf(f, "  %-18s  %8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", s->name, p.slope.value, p.slope.lo, p.slope.hi,
+                counted_slope(s), p.r2);
+}
+
+static void print_slopes(const lab *l)
+{
+    char lo[HUMANE], hi[HUMANE];
+    printf("\nSlopes on log-log axes, from %zu to %zu", l->x[l->first], l->x[l->last]);
+    if (l->level)
+        printf(": there what each step reads anew, %s to %s,\nis held by %s",
+               humane_bytes(l->what->bytes(l, l->first), lo), humane_bytes(l->what->bytes(l, l->last), hi), l->level);
+    printf("\n\n  %-18s  %8s  %17s  %8s  %s\n", "", "measured", "95 % interval", "counted", "R^2");
+    each_series(l, true, stdout, print_slope);
+}
+
+static void print_local(FILE *f, const lab *l, const series *s)
+{
+    (void)l;
+    double slopes[CURVES_X];
+    fprintf(f, "  %-18s", s->name);
+    fit_local_slopes(s->x, s->y, s->n, slopes);
+    for (size_t i = 0; i + 1 < s->n; i++)
+        fprintf(f, "  %5.2f", slopes[i]);
+    fprintf(f, "\n  %-18s", "  counted");
+    fit_local_slopes(s->x, s->counted, s->n, slopes);
+    for (size_t i = 0; i + 1 < s->n; i++)
+        fprintf(f, "  %5.2f", slopes[i]);
+    fprintf(f, "\n");
+}
+
+static void print_local_slopes(const lab *l)
+{
+    printf("\nSlopes between neighbours, from the place below to the next\n\n  %-18s", "");
+    for (size_t i = 0; i + 1 < l->xs; i++)
+        printf("  %5zu", l->x[i]);
+    printf("\n");
+    each_series(l, false, stdout, print_local);
+}
+
+// The three coefficients with their intervals, and how far the curve lies off; then all models, best first.
+static void print_models(FILE *f, const lab *l, const series *s)
+{
+    (void)l;
+    fit_model m, ranked[FIT_CANDIDATES];
+    fprintf(f, "  %-18s", s->name);
+    if (fit_physical(s->x, s->y, NULL, s->n, &m)) {
+        fprintf(f, "  too few samples\n");
+        return;
+    }
+    for (size_t i = 0; i < FIT_TERMS; i++) {
+        char interval[48];
+        snprintf(interval, sizeof interval, "(%.3g to %.3g)", m.coefficient[i].lo, m.coefficient[i].hi);
+        fprintf(f, " %9.3g %-22s", m.coefficient[i].value, interval);
+    }
+    fprintf(f, "%5.1f %%\n  %-18s", 100 * m.rms_relative, "");
+    size_t n = fit_candidates(s->x, s->y, NULL, s->n, ranked, FIT_CANDIDATES);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "%s %s (%.1f %%)", i == 0 ? "  best first:" : ",", ranked[i].name, 100 * ranked[i].rms_relative);
+    fprintf(f, "\n");
+}
+
+static void print_all_models(const lab *l)
+{
+    printf("\nModels of the whole curve, a + b x + c x^2 in %s (95 %% intervals), and how far it lies off (rms)\n\n"
+           "  %-18s %-32s %-32s %-32s\n",
+           l->what->unit, "", "        a", "        b", "        c");
+    each_series(l, false, stdout, print_models);
+}
+
+static void print_fit_row(FILE *f, const lab *l, const series *s)
+{
+    fit_power p;
+    fit_model m;
+    series whole = take_series(l, s->metric, s->which, 0, l->xs - 1);
+    if (fit_power_law(s->x, s->y, s->n, &p) || fit_physical(whole.x, whole.y, NULL, whole.n, &m))
+        return;
+    results_csv_text(f, model_label(l->models[0]));
+    fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", decoders[s->which]->name,
+            l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo, p.slope.hi, p.factor,
+            p.r2, counted_slope(s));
+    for (size_t i = 0; i < FIT_TERMS; i++)
+        fprintf(f, ",%.6g,%.6g,%.6g", m.coefficient[i].value, m.coefficient[i].lo, m.coefficient[i].hi);
+    fprintf(f, ",%.5f\n", m.rms_relative);
+}
+
+static status print_fits(FILE *f, const void *what)
+{
+    fputs("model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,a,a_lo,a_hi,b,b_lo,b_hi,"
+          "c,c_lo,c_hi,rms_relative\n",
+          f);
+    each_series(what, true, f, print_fit_row);
+    return NULL;
+}
+
+static void print_count_rows(FILE *f, const lab *l, const series *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        results_csv_text(f, model_label(lab_model(l, i)));
+        fprintf(f, ",%s,%s,%.0f,%.0f\n", decoders[s->which]->name, l->what->metrics[s->metric], s->x[i], s->counted[i]);
+    }
+}
+
+static status print_counts(FILE *f, const void *what)
+{
+    const lab *l = what;
+    fprintf(f, "model,decoder,metric,%s,%s\n", l->what->x, l->what->counted);
+    each_series(l, false, f, print_count_rows);
+    return NULL;
+}
+
+status lab_report(const lab *l)
+{
+    char summary[64], counts[64], fits[64];
+    snprintf(summary, sizeof summary, "%s-summary.csv", l->what->name);
+    snprintf(counts, sizeof counts, "%s-counts.csv", l->what->name);
+    snprintf(fits, sizeof fits, "%s-fits.csv", l->what->name);
+    status failed = results_write(l->dir, summary, rounds_print_summary, &l->rounds);
+    if (!failed)
+        failed = results_write(l->dir, counts, print_counts, l);
+    if (!failed)
+        failed = results_write(l->dir, fits, print_fits, l);
+    if (failed)
+        return failed;
+    print_table(l);
+    print_slopes(l);
+    print_local_slopes(l);
+    print_all_models(l);
+    if (l->what->conclude)
+        l->what->conclude(l);
+    return NULL;
+}
