@@ -126,6 +126,19 @@ exhaustive: $(BUILD)/exhaustive ## exp and GELU at all 2^32 floats against doubl
 $(BUILD)/exhaustive: $(BUILD)/obj/tests/exhaustive.o $(BUILD)/obj/common/numeric.o $(BUILD)/obj/common/status.o
 	$(LINK)
 
+# Hostile input: one libFuzzer program for each file there but the frame that they share.
+FUZZ := $(filter-out fuzz,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+FUZZERS := $(FUZZ:%=$(BUILD)/fuzz-%)
+SECONDS ?= 60
+fuzz: ## feed hostile input to whatever reads files or arguments, each for SECONDS=60
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz CFLAGS='-O1 -g' fuzzers \
+	  SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
+	@tests/fuzz/run.sh $(BUILD)/fuzz $(SECONDS) $(FUZZ)
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(BUILD)/obj/bench/contexts.o $(COMMON)
+	$(LINK) -fsanitize=fuzzer
+
 RESULTS := $(BUILD)/results
 FORMAT := $(if $(PNG),png,svg)
 # Each plot and the CSV that it draws: those of the sweep, and of the experiments of build/bench curves. What has not been measured is left out.
@@ -144,7 +157,7 @@ plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/p
 notes: ## write notes/01-one-diff.md anew, after a change of a decoder or of notes/01-one-diff.in
 	@sh notes/01-one-diff.sh > notes/01-one-diff.md.part && mv notes/01-one-diff.md.part notes/01-one-diff.md
 
-SOURCES := $(wildcard */*.[ch] tests/plugins/*.c)
+SOURCES := $(wildcard */*.[ch] tests/fuzz/*.[ch] tests/plugins/*.c)
 # Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
 CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
 lint: ## check the layout, the code and the shell scripts

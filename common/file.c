@@ -8,10 +8,13 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "size.h"
 
 enum {
-    FIRST_BYTES = 1 << 16,   // of a stream, before it grows
-    LARGEST_BYTES = 1 << 28, // of a file read whole: vocabularies and their like take a few MB
+    FIRST_BYTES = 1 << 16,   // of a stream, before it doubles
+    LARGEST_BYTES = 1 << 26, // of a file or stream read whole: vocabularies and texts take a few MB
+    JSON_GROWTH = 32,        // times its text that JSON may take in memory: files of models take up to 20
+    JSON_LEAST = 1 << 16,    // bytes that any JSON may take
 };
 
 status file_path(const char *dir, const char *name, char path[FILE_PATH_SIZE])
@@ -95,39 +98,68 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n)
     return s;
 }
 
+// Twice the room for a stream, a zero byte besides.
+static status grow(const char *name, char **bytes, size_t *capacity)
+{
+    if (*capacity == LARGEST_BYTES)
+        return status_fail("%s: has %d MiB or more, which is too long to be read at once: give a part of it", name,
+                           LARGEST_BYTES >> 20);
+    size_t wider = *capacity ? 2 * *capacity : FIRST_BYTES;
+    char *more = memory_resize(*bytes, wider + 1, 1);
+    if (!more)
+        return memory_failed(name);
+    *bytes = more;
+    *capacity = wider;
+    return NULL;
+}
+
 status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n)
 {
     size_t capacity = 0;
     *bytes = NULL;
     *n = 0;
+    status s = NULL;
     do {
-        if (*n == capacity) {
-            capacity = capacity ? 2 * capacity : FIRST_BYTES;
-            char *more = memory_resize(*bytes, capacity + 1, 1);
-            if (!more) {
-                memory_free(*bytes);
-                *bytes = NULL;
-                return memory_failed(name);
-            }
-            *bytes = more;
-        }
-        *n += fread(*bytes + *n, 1, capacity - *n, f);
-    } while (*n == capacity);
+        if (*n == capacity)
+            s = grow(name, bytes, &capacity);
+        if (!s)
+            *n += fread(*bytes + *n, 1, capacity - *n, f);
+    } while (!s && *n == capacity);
+    if (!s && ferror(f))
+        s = status_fail("%s: cannot be read: %s: check where it comes from", name, strerror(errno));
+    if (s) {
+        memory_free(*bytes);
+        *bytes = NULL;
+        return s;
+    }
     (*bytes)[*n] = '\0';
-    if (!ferror(f))
-        return NULL;
-    memory_free(*bytes);
-    *bytes = NULL;
-    return status_fail("%s: cannot be read: %s: check where it comes from", name, strerror(errno));
+    return NULL;
 }
 
-static _Thread_local bool json_starved; // Jansson calls failed allocations an "invalid token", or ignores them
+// Jansson calls a failed allocation an "invalid token", or ignores it. What it takes for one text is bounded, because
+// "{},{},{}," unfolds to 75 times its length.
+static _Thread_local size_t json_taken, json_most = SIZE_MAX;
+static _Thread_local bool json_starved;
 
 static void *json_allocate(size_t n)
 {
-    void *p = memory_resize(NULL, n, 1); // many small ones: no need of zeros or alignment
+    json_taken = size_plus(json_taken, n);
+    void *p = json_taken <= json_most ? memory_resize(NULL, n, 1) : NULL; // many small ones: no need of zeros
     json_starved |= !p;
     return p;
+}
+
+// Why this text has no root, or not the right one.
+static status json_failed(const char *path, const json_t *root, const json_error_t *error)
+{
+    if (json_starved && json_taken > json_most)
+        return status_fail("%s: its JSON takes more than %d times its size in memory: fetch the file again", path,
+                           JSON_GROWTH);
+    if (json_starved)
+        return memory_failed(path);
+    if (root)
+        return status_fail("%s: no object {...}: fetch the file again", path);
+    return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error->line, error->text);
 }
 
 status file_parse_json(const char *path, const char *text, size_t n, json_t **root)
@@ -135,13 +167,13 @@ status file_parse_json(const char *path, const char *text, size_t n, json_t **ro
     json_error_t error;
     json_set_alloc_funcs(json_allocate, memory_free);
     json_starved = false;
+    json_taken = 0;
+    json_most = JSON_LEAST + JSON_GROWTH * n;
     *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    if (json_is_object(*root) && !json_starved)
+    status s = json_is_object(*root) && !json_starved ? NULL : json_failed(path, *root, &error);
+    json_most = SIZE_MAX;
+    if (!s)
         return NULL;
-    status s =
-        json_starved ? memory_failed(path)
-        : *root      ? status_fail("%s: no object {...}: fetch the file again", path)
-                : status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error.line, error.text);
     json_decref(*root);
     *root = NULL;
     return s;

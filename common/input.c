@@ -10,9 +10,9 @@ bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out)
     *out = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned digit = (unsigned)digits[i] - '0';
-        if (digit > 9 || *out > most / 10 || (*out *= 10) > most - digit)
+        if (digit > 9 || digit > most || *out > (most - digit) / 10)
             return false;
-        *out += digit;
+        *out = *out * 10 + digit;
     }
     return n > 0;
 }

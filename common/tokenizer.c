@@ -12,6 +12,7 @@
 
 #include "file.h"
 #include "memory.h"
+#include "size.h"
 
 enum {
     NONE = -1,
@@ -210,10 +211,11 @@ static status add_spelled_merge(tokenizer *t, span line)
 // Lines "a b", each with its end; `line` is the number of the first one.
 static status add_merge_lines(tokenizer *t, span text, size_t line)
 {
+    const size_t shortest = strlen("a b\n"); // a file of blank lines is not to ask for large tables
     size_t lines = 0;
     for (const char *c = text.at; c < text.end; c++)
         lines += *c == '\n';
-    status s = start_tokens(t, lines);
+    status s = start_tokens(t, size_min(lines, ((size_t)(text.end - text.at) + shortest - 1) / shortest));
     if (s)
         return s;
     for (const char *stop; text.at < text.end; text.at = stop + 1, line++) {
@@ -253,19 +255,27 @@ static span json_span(const json_t *string)
 }
 
 // "a b", or ["a","b"] as newer files have it.
+static bool is_json_merge(const json_t *merge)
+{
+    return json_is_string(merge) || (json_array_size(merge) == 2 && json_is_string(json_array_get(merge, 0)) &&
+                                     json_is_string(json_array_get(merge, 1)));
+}
+
 static status add_json_merge(tokenizer *t, const json_t *merge)
 {
-    const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
+    if (!is_json_merge(merge))
+        return "neither \"a b\" nor [\"a\",\"b\"]" REFETCH;
     if (json_is_string(merge))
         return add_spelled_merge(t, json_span(merge));
-    if (json_array_size(merge) != 2 || !json_is_string(left) || !json_is_string(right))
-        return "neither \"a b\" nor [\"a\",\"b\"]" REFETCH;
-    return add_merge(t, json_span(left), json_span(right));
+    return add_merge(t, json_span(json_array_get(merge, 0)), json_span(json_array_get(merge, 1)));
 }
 
 static status add_json_merges(tokenizer *t, const json_t *merges)
 {
-    status s = start_tokens(t, json_array_size(merges));
+    size_t count = 0; // up to the first that is none: a list of other things is not to ask for large tables
+    while (count < json_array_size(merges) && is_json_merge(json_array_get(merges, count++)))
+        ;
+    status s = start_tokens(t, count);
     for (size_t i = 0; !s && i < json_array_size(merges); i++) {
         s = add_json_merge(t, json_array_get(merges, i));
         if (s)
