@@ -10,7 +10,7 @@ TMPDIR=$(mktemp -d "$shared/lockstep-fuzz-XXXXXX") || exit 1
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 trap 'exit 130' INT TERM
-export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+export UBSAN_OPTIONS=print_stacktrace=1
 
 failed=0
 for target; do
