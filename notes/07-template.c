@@ -50,12 +50,14 @@ static status create(const model *m, size_t T_max, decoder **out)
 static void attend(const float *q, const float *k, const float *v, size_t C, size_t D, size_t keys, float *p,
                    float *scaled, float *y)
 {
+    const float scale = 1.0f / sqrtf((float)D);
     for (size_t t = 0; t < keys; t++) {
         p[t] = 0;
         for (size_t c = 0; c < D; c++)
             p[t] = numeric_fma(q[c], k[t * C + c], p[t]);
+        scaled[t] = p[t] * scale;
     }
-    rowops_softmax(p, keys, 1.0f / sqrtf((float)D), scaled);
+    rowops_softmax(p, keys, scale);
     for (size_t c = 0; c < D; c++) {
         y[c] = 0;
         for (size_t t = 0; t < keys; t++)
