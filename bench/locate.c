@@ -351,7 +351,8 @@ void location_print(const location *l, FILE *f)
     if (l->pattern == PATTERN_COPY)
         fprintf(f, ": %s", describe(&l->copy_of, text));
     if (l->positions)
-        fprintf(f, "; %zu of the %zu positions from here on differ at this stage", l->positions, l->from_on);
+        fprintf(f, "; %zu of %zu position%s from here on differ%s at this stage", l->positions, l->from_on,
+                l->from_on == 1 ? "" : "s", l->positions == 1 ? "s" : "");
     if (l->at.head >= 0)
         fprintf(f, "; heads that differ in this row: %zu", l->heads);
     fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects, VERDICT_NAMES[l->verdict]);

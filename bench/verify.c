@@ -337,11 +337,11 @@ static size_t first_differing(const verification *v, size_t *at)
     return found;
 }
 
-static void print_line(const char *who, const char *how, size_t calls, const finding *f, const char *what)
+static void print_line(const char *who, const char *how, size_t contexts, const finding *f, const char *what)
 {
     char compared[HUMANE], differing[HUMANE];
-    printf("  %-8s %-22s %5zu contexts  %12s %s, %s differ\n", who, how, calls, humane_whole(f->compared, compared),
-           what, humane_whole(f->differing, differing));
+    printf("  %-8s %-22s %5zu %-8s  %12s %s, %s differ\n", who, how, contexts, contexts == 1 ? "context" : "contexts",
+           humane_whole(f->compared, compared), what, humane_whole(f->differing, differing));
 }
 
 static finding total(const finding *findings)
@@ -369,10 +369,11 @@ static void print_report(const verification *v)
     char a[HUMANE], b[HUMANE], c[HUMANE], d[HUMANE];
     const finding logits = total(v->logits), cache = total(v->cache);
     printf("verify %s: contexts up to %zu, every bit of every number\n", model_label(v->m), v->last);
-    printf("  %-8s %-22s %5zu contexts  %12s logits, the judge\n", v->judge->name, "recomputed",
-           v->ways[RECOMPUTED].rows, humane_whole(v->ways[RECOMPUTED].rows * v->m->config.V, a));
+    printf("  %-8s %-22s %5zu %-8s  %12s logits, the judge\n", v->judge->name, "recomputed", v->ways[RECOMPUTED].rows,
+           v->ways[RECOMPUTED].rows == 1 ? "context" : "contexts",
+           humane_whole(v->ways[RECOMPUTED].rows * v->m->config.V, a));
     for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
-        print_line(v->tested->name, v->ways[w].name, v->ways[w].rows, &v->logits[w], "logits");
+        print_line(v->tested->name, v->ways[w].name, v->logits[w].compared / v->m->config.V, &v->logits[w], "logits");
     if (cache.compared)
         print_line(v->tested->name, "keys and values held", v->last, &cache, "numbers");
     else
