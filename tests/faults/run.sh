@@ -3,21 +3,20 @@
 # patch's header. Run it by `make faults`, or by `make broken` to see one bug in full: they set OUT and PLUGIN_COMPILE and build what is needed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
+. tests/plugins/build.sh
 
 field() { # PATCH NAME: a line of the patch's header
     sed -n "s/^$2: //p" "$1"
 }
 
-# Builds DIR/fault.so from kvcache/decoder.c and the files that PATCH names, all patched, none for an empty PATCH. parts.a is an archive: of the
-# row operations only those that are not patched are taken from it.
+# The cached decoder with PATCH, or as it is for an empty PATCH, as DIR/plugin.so.
 build() { # DIR PATCH
-    rm -rf "$1" && mkdir -p "$1/kvcache" "$1/common" && cp kvcache/decoder.c "$1/kvcache" || return
+    start_copy "$1" || return
     if [ "$2" ]; then
         sed -n 's/^+++ //p' "$2" | while read -r file; do cp "$file" "$1/$file"; done
         patch -s -p0 --fuzz=0 -d "$1" <"$2" >"$1/log" || { echo 'THE PATCH DOES NOT APPLY'; return 1; }
     fi
-    sh -c "$PLUGIN_COMPILE -Dkvcache_decoder=lockstep_decoder -MF /dev/null -shared -o '$1/fault.so' '$1'/*/*.c '$OUT/pic/parts.a' -lm" >"$1/log" 2>&1 ||
-        { echo 'DOES NOT COMPILE'; return 1; }
+    build_plugin "$1" || { echo 'DOES NOT COMPILE'; return 1; }
 }
 
 # What the report in DIR says of where: as in a header's prediction.
@@ -30,11 +29,12 @@ located() { # DIR
 judge() { # DIR PATCH STATUS
     local place predicted seen
     place=$(located "$1") predicted=$(field "$2" Predicted) seen=$(field "$2" Seen)
+    # shellcheck disable=SC2053 # Seen may be a pattern
     if [ "$3" -ne 1 ]; then
         echo "NOT CAUGHT|$place|"
     elif [ -z "$seen" ] && [ "$place" = "$predicted" ]; then
         echo "$(kind "$1")|$place|as predicted"
-    elif [[ $place == $seen ]] && [ "$(field "$2" Because)" ]; then # Seen may be a pattern
+    elif [[ $place == $seen ]] && [ "$(field "$2" Because)" ]; then
         echo "$(kind "$1")|$place|otherwise, explained"
     else
         echo "$(kind "$1")|$place|PREDICTED: $predicted"
@@ -61,7 +61,7 @@ examine() { # PATCH: leaves a row in the fault's directory
 
 verify() { # DIR OPTIONS
     # shellcheck disable=SC2086 # several options
-    "$OUT/bench" verify --decoder "$1/fault.so" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
+    "$OUT/bench" verify --decoder "$1/plugin.so" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
 }
 
 print_row() { # BUG KIND PLACE PREDICTION
