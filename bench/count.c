@@ -136,12 +136,13 @@ static void print_work(const char *name, const work *w)
         printf(" %9s\n", "-");
 }
 
-static void print_count(const count *c, const char *name)
+static void print_count(const count *c, pass which, size_t t)
 {
+    char name[PASS_NAME];
     const work linear_layers = count_sum(c, COUNT_LINEAR), attention = count_sum(c, COUNT_ATTENTION),
                everything = count_sum(c, COUNT_EVERYTHING);
-    printf("\n%s, %s\n  %-14s %14s %18s %14s %14s %13s %12s %9s\n", model_label(c->m), name, "stage", "values",
-           "multiply-adds", "exps", "weight bytes", "KV read", "KV written", "FLOP/byte");
+    printf("\n%s, %s\n  %-14s %14s %18s %14s %14s %13s %12s %9s\n", model_label(c->m), passes_name(which, t, name),
+           "stage", "values", "multiply-adds", "exps", "weight bytes", "KV read", "KV written", "FLOP/byte");
     for (stage s = 0; s < STAGES; s++)
         print_work(stage_name(s), &c->of[s]);
     print_work("linear layers", &linear_layers);
@@ -149,6 +150,8 @@ static void print_count(const count *c, const char *name)
     print_work("everything", &everything);
     printf("  padding lanes: %.2f %% more multiply-adds\n",
            100 * ((double)c->lanes / (double)everything.multiply_adds - 1));
+    printf("  by counts, attention overtakes the linear layers at %.0f tokens\n",
+           cost_crossover(&c->m->config, which == PASS_CACHED_STEP, 1));
 }
 
 status count_pass(passes *p, pass which, size_t t, count *out)
@@ -163,11 +166,10 @@ static status count_passes(passes *p, size_t t, void *user)
     (void)user;
     status s = NULL;
     for (pass i = 0; i < PASSES && !s; i++) {
-        char name[PASS_NAME];
         count c;
         s = count_pass(p, i, t, &c);
         if (!s)
-            print_count(&c, passes_name(i, t, name));
+            print_count(&c, i, t);
     }
     return s;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "bench/cost.h"
 #include "bench/humane.h"
 #include "bench/machine.h"
 #include "bench/stats.h"
@@ -112,6 +113,18 @@ double profile_ns(const profile *p, unsigned stages)
     return sum;
 }
 
+// Nanoseconds of a multiply-add, exps and all.
+static double pace(const profile *p, unsigned stages)
+{
+    return profile_ns(p, stages) / (double)count_sum(&p->done, stages).multiply_adds;
+}
+
+double profile_crossover(const profile *p, pass which)
+{
+    return cost_crossover(&p->done.m->config, which == PASS_CACHED_STEP,
+                          pace(p, COUNT_ATTENTION) / pace(p, COUNT_LINEAR));
+}
+
 static void print_rate(double amount, double ns)
 {
     if (amount > 0)
@@ -137,11 +150,12 @@ static void print_group(const profile *p, const char *name, unsigned stages)
     print_stage(name, ns, ns / profile_ns(p, COUNT_EVERYTHING), &done);
 }
 
-static void print_profile(const profile *p, const char *name)
+static void print_profile(const profile *p, pass which, size_t t)
 {
+    char name[PASS_NAME];
     char calls[HUMANE], readings[HUMANE], text[HUMANE], other[HUMANE];
-    printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m), name, "stage", "time", "share",
-           "GFLOP/s", "GB/s", "Gexp/s");
+    printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m), passes_name(which, t, name), "stage",
+           "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
     for (stage s = 0; s < STAGES; s++)
         if (s == STAGE_Q)
             print_group(p, "q k v", COUNT_QKV);
@@ -150,6 +164,7 @@ static void print_profile(const profile *p, const char *name)
     print_group(p, "linear layers", COUNT_LINEAR);
     print_group(p, "attention", COUNT_ATTENTION);
     print_group(p, "everything", COUNT_EVERYTHING);
+    printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n", profile_crossover(p, which));
     printf("  the pass takes %s, and %s when watched\n", humane_ns(p->unwatched_ns, text),
            humane_ns(p->watched_ns, other));
     printf("  the observer: %s calls, %s of them read the clock: %s, %.2f %%\n", humane_whole(p->calls, calls),
@@ -166,11 +181,10 @@ static status profile_passes(passes *p, size_t t, void *user)
     const bench_options *o = user;
     status s = NULL;
     for (pass i = 0; i < PASSES && !s; i++) {
-        char name[PASS_NAME];
         profile taken;
         s = profile_take(p, i, t, rounds(i, o), &taken);
         if (!s)
-            print_profile(&taken, passes_name(i, t, name));
+            print_profile(&taken, i, t);
         fflush(stdout);
     }
     return s;

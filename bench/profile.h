@@ -23,6 +23,10 @@ status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out
 // The time of a set of stages together.
 double profile_ns(const profile *p, unsigned stages);
 
+// The T at which attention would take as long as the linear layers in a pass of this kind, at the rates of this one
+// (bench/cost.h).
+double profile_crossover(const profile *p, pass which);
+
 // bench profile: prints a table of a prefill, a naive step and a cached step.
 command profile_command;
 

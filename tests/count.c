@@ -345,6 +345,23 @@ Test(profile, stages_make_up_the_pass)
     cr_assert_null(s, "%s", s);
 }
 
+// With times made up: at one rate for all the counts decide, and attention at half of it overtakes in half the keys.
+Test(profile, crossover_follows_from_counts_and_rates)
+{
+    model *m = load(TINY);
+    const config *c = &m->config;
+    for (int cached = 0; cached < 2; cached++) {
+        const pass which = cached ? PASS_CACHED_STEP : PASS_NAIVE_STEP;
+        profile p = {.done = counted(cached ? &kvcache_decoder : &naive_decoder, m, 20, 21)};
+        for (stage s = 0; s < STAGES; s++)
+            p.ns[s] = 4 * (double)p.done.of[s].multiply_adds;
+        cr_assert_float_eq(profile_crossover(&p, which), cost_crossover(c, cached, 1), 1e-9);
+        p.ns[STAGE_SCORES] *= 2, p.ns[STAGE_ATTEND] *= 2;
+        cr_assert_float_eq(profile_crossover(&p, which), cost_crossover(c, cached, 2), 1e-9);
+    }
+    model_free(m);
+}
+
 // Every allocation fails once: the failure is reported, and the leak checker finds nothing.
 Test(profile, every_allocation_may_fail)
 {
@@ -382,6 +399,7 @@ Test(count, command_prints_every_stage_of_every_pass)
                                  "\n  fcproj ",
                                  "\n  linear layers ",
                                  "\n  attention ",
+                                 " attention overtakes the linear layers at ",
                                  "\n  everything "};
     for (size_t i = 0; i < 2; i++) {
         const int code = run(commands[i], text, sizeof text);
