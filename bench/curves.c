@@ -211,7 +211,9 @@ static status load(lab *l)
     const bench_options *o = l->o;
     if (!l->what->model && o->model_given)
         fprintf(stderr, "note: %s makes its own models: --model does not count\n", l->what->name);
-    return l->what->model ? model_load(o->model_given ? o->model : l->what->model, &l->models[0]) : NULL;
+    if (!l->what->model)
+        return NULL;
+    return model_load(o->model_given || !*l->what->model ? o->model : l->what->model, &l->models[0]);
 }
 
 static status run(lab *l)

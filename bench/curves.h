@@ -14,9 +14,9 @@ typedef struct lab lab;
 // axis.
 typedef struct experiment {
     const char *name, *question;
-    const char *model;                       // its own, unless another is named; NULL: open makes one for each x
-    const char *x;                           // what the x axis counts, a column's name
-    const size_t *places;                    // on it, ascending, ends in 0; NULL: 16, 32, 64, ... and the largest
+    const char *model;    // its own, unless another is named ("": the embedded one); NULL: open makes one for each x
+    const char *x;        // what the x axis counts, a column's name
+    const size_t *places; // on it, ascending, ends in 0; NULL: 16, 32, 64, ... and the largest
     const char *metrics[CURVES_METRICS + 1]; // ends in NULL
     const char *unit;                        // of their values: "ns" or "bytes"
     const char *counted;                     // what `count` counts: "multiply_adds" or "bytes"
@@ -25,8 +25,10 @@ typedef struct experiment {
     status (*open)(lab *l);                                            // makes what measure needs
     status (*measure)(lab *l, size_t which, size_t i, double *values); // one sample at x[i]: (metrics)
     double (*count)(const lab *l, size_t metric, size_t which, size_t i);
-    double (*bytes)(const lab *l, size_t i); // read anew in each step, which decides on the cache; NULL: no matter
-    void (*conclude)(const lab *l);          // prints what there is to say besides; NULL: nothing
+    // Bytes read anew in each step: slopes are fitted where one cache holds them. NULL: they are fitted from `from` on.
+    double (*bytes)(const lab *l, size_t i);
+    size_t from;
+    void (*conclude)(const lab *l); // prints what there is to say besides; NULL: nothing
 } experiment;
 
 // An experiment under way.
@@ -45,7 +47,7 @@ struct lab {
 };
 
 // All of them, in the order of the course.
-enum { EXPERIMENTS = 2 };
+enum { EXPERIMENTS = 8 };
 extern const experiment experiments[EXPERIMENTS];
 
 // The model that x[i] is about, and what is measured with on it.

@@ -28,6 +28,8 @@ void lab_settle_range(lab *l)
     l->first = 0;
     l->last = l->xs - 1;
     machine_caches(caches);
+    while (l->first < l->last && l->x[l->first] < l->what->from)
+        l->first++;
     if (!l->what->bytes || caches[MACHINE_CACHES - 1] == 0)
         return;
     for (size_t level = MACHINE_CACHES + 1, i = l->xs; level-- > 0;) {

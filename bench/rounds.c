@@ -44,7 +44,7 @@ static void plan(rounds *r)
 // The order of a round follows from the seed and the round's number: one that was stopped can go on.
 static void shuffle(rounds *r)
 {
-    uint64_t random = random_splitmix64(r->job.seed + r->whole * RANDOM_GAMMA);
+    uint64_t random = random_splitmix64(r->job.seed ^ random_splitmix64(r->whole));
     for (size_t i = 0; i < r->job.cells; i++)
         r->order[i] = i;
     for (size_t i = r->job.cells; i > 1; i--) { // Fisher and Yates
