@@ -110,35 +110,29 @@ static const char *difference(const json_t *old, const json_t *now)
     return NULL;
 }
 
-// Whether the samples that stand there already can be gone on with, and then the seconds they took.
-static bool resumes(const lab *l, const char *file, const json_t *now, double *spent_s)
+// The description that samples which can be gone on with have left; NULL: there are none.
+static json_t *earlier(const lab *l, const char *file, const json_t *now)
 {
     char path[FILE_PATH_SIZE];
     json_t *old = file_path(l->dir, file, path) ? NULL : json_load_file(path, 0, NULL);
     const char *other = old ? difference(old, now) : NULL;
-    if (other)
-        fprintf(stderr, "note: %s: measured with another %s: begun anew\n", path, other);
-    *spent_s = json_number_value(json_object_get(json_object_get(old, "experiment"), "seconds"));
-    bool same = old && !other;
+    if (!other)
+        return old;
+    fprintf(stderr, "note: %s: measured with another %s: begun anew\n", path, other);
     json_decref(old);
-    return same;
+    return NULL;
 }
 
-// Sets what has come of it, and writes the description.
+// Adds what has come of it, and writes the description.
 static status write_context(const lab *l, const char *file, json_t *context)
 {
-    json_t *about = json_object_get(context, "experiment");
-    bool set = json_object_set_new(about, "rounds", json_integer((json_int_t)l->rounds.whole)) == 0 &&
-               json_object_set_new(about, "samples", json_integer((json_int_t)l->rounds.taken)) == 0 &&
-               json_object_set_new(about, "seconds", json_real(rounds_elapsed_s(&l->rounds))) == 0 &&
-               json_object_set_new(about, "partial", json_boolean(l->rounds.partial)) == 0;
-    return set ? results_write_json(l->dir, file, context) : memory_failed("the description of an experiment");
+    status failed = rounds_describe(&l->rounds, json_object_get(context, "experiment"));
+    return failed ? failed : results_write_json(l->dir, file, context);
 }
 
 static status open_rounds(lab *l, const char *context_file, const json_t *context)
 {
     char file[64];
-    double spent_s;
     snprintf(file, sizeof file, "%s-samples.csv", l->what->name);
     const rounds_job job = {.name = l->what->name,
                             .x = l->what->x,
@@ -152,9 +146,11 @@ static status open_rounds(lab *l, const char *context_file, const json_t *contex
                             .samples = l->o->samples,
                             .budget_s = l->budget_s,
                             .seed = l->o->seed};
-    bool resume = resumes(l, context_file, context, &spent_s);
-    status failed = rounds_open(&job, l->dir, file, resume, &l->rounds);
-    l->rounds.spent_s = resume ? spent_s : 0;
+    json_t *old = earlier(l, context_file, context);
+    status failed = rounds_open(&job, l->dir, file, old, &l->rounds);
+    if (old)
+        rounds_resume(&l->rounds, json_object_get(old, "experiment"));
+    json_decref(old);
     if (!failed && l->rounds.taken > 0)
         fprintf(stderr, "%s: going on after sample %zu\n", l->what->name, l->rounds.taken);
     return failed;

@@ -28,6 +28,7 @@ typedef struct experiment {
     // Bytes read anew in each step: slopes are fitted where one cache holds them. NULL: they are fitted from `from` on.
     double (*bytes)(const lab *l, size_t i);
     size_t from;
+    size_t reach;                   // tokens that a sample needs beyond x
     void (*conclude)(const lab *l); // prints what there is to say besides; NULL: nothing
 } experiment;
 

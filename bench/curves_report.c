@@ -86,47 +86,47 @@ static const char *humane(const lab *l, double value, char text[HUMANE])
     return strcmp(l->what->unit, "ns") == 0 ? humane_ns(value, text) : humane_bytes(value, text);
 }
 
-static void print_row(const lab *l, size_t i, bool verified)
+// A ratio stands only beside a verification of the tokens that it is about.
+static bool verified(const lab *l, size_t i)
+{
+    return results_verified(lab_model(l, i)) >= l->x[i] + l->what->reach;
+}
+
+static bool print_row(const lab *l, size_t i)
 {
     char text[HUMANE];
+    const bool shown = verified(l, i);
     printf("%9zu", l->x[i]);
     for (size_t metric = 0; metric < l->metrics; metric++) {
         double median[DECODERS];
         for (size_t d = 0; d < DECODERS; d++)
             printf("  %10s", humane(l, median[d] = lab_estimate(l, metric, d, i).median, text));
         double ratio = median[0] / median[DECODERS - 1];
-        if (verified && isfinite(ratio))
-            printf("  %6.2f", ratio);
+        if (shown && isfinite(ratio))
+            printf("  %7.2f", ratio);
         else
-            printf("  %6s", "-");
+            printf("  %7s", "-");
     }
     printf("\n");
-}
-
-static bool all_verified(const lab *l)
-{
-    for (size_t i = 0; i < l->xs; i++)
-        if (!results_verified(lab_model(l, i)))
-            return false;
-    return true;
+    return shown;
 }
 
 static void print_table(const lab *l)
 {
-    bool verified = all_verified(l);
+    size_t unverified = l->xs;
     printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name, l->rounds.partial ? ", PARTIAL" : "",
            l->what->question, model_label(l->models[0]), l->rounds.whole, "");
     for (size_t metric = 0; metric < l->metrics; metric++)
-        printf("  %-30s", l->what->metrics[metric]);
+        printf("  %-31s", l->what->metrics[metric]);
     printf("\n%9s", l->what->x);
     for (size_t metric = 0; metric < l->metrics; metric++)
-        printf("  %10s  %10s  %6s", decoders[0]->name, decoders[DECODERS - 1]->name, "ratio");
+        printf("  %10s  %10s  %7s", decoders[0]->name, decoders[DECODERS - 1]->name, "ratio");
     printf("\n");
     for (size_t i = 0; i < l->xs; i++)
-        print_row(l, i, verified);
-    if (!verified)
-        printf("\nNo ratio is shown before this build has passed `build/bench verify -m %s`.\n",
-               model_label(l->models[0]));
+        unverified = print_row(l, i) || unverified < l->xs ? unverified : i;
+    if (unverified < l->xs)
+        printf("\nNo ratio is shown that this build has not verified: build/bench verify -m %s\n",
+               model_label(lab_model(l, unverified)));
 }
 
 // The slope of what is counted: what theory says of these very places.
@@ -272,5 +272,5 @@ status lab_report(const lab *l)
     print_all_models(l);
     if (l->what->conclude)
         l->what->conclude(l);
-    return NULL;
+    return rounds_print_noise(&l->rounds);
 }

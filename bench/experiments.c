@@ -5,6 +5,7 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/curves.h"
+#include "bench/fit.h"
 #include "bench/humane.h"
 #include "bench/resident.h"
 #include "common/memory.h"
@@ -213,7 +214,7 @@ static status measure_memory(lab *l, size_t which, size_t i, double *bytes)
 static double count_memory(const lab *l, size_t metric, size_t which, size_t i)
 {
     const model *m = l->models[0];
-    double kept = (double)cost_kv_bytes(&m->config, l->x[i]) / (recomputes(which) ? (double)m->config.L : 1);
+    double kept = (double)kv_bytes(&m->config, l->x[i]) / (recomputes(which) ? (double)m->config.L : 1);
     return (double)m->block_bytes + (metric == RESIDENT ? (double)activations_bytes(&m->config, l->x[i]) + kept : 0);
 }
 
@@ -236,7 +237,7 @@ static void conclude_memory(const lab *l)
         uint64_t seed;
         if (config_parse_synthetic(shapes[i], &c, &seed))
             continue;
-        double held = (double)model_packed_bytes(&c, true), each = (double)cost_kv_bytes(&c, 1);
+        double held = (double)model_packed_bytes(&c, true), each = (double)kv_bytes(&c, 1);
         printf("  %-16s %10s %12s", shapes[i], humane_bytes(held, weights), humane_bytes(each, token));
         for (size_t b = 0; b < BUDGETS; b++)
             printf(" %10.0f", fmax(0, floor((budgets_gib[b] * 0x1p30 - held) / each)));
@@ -294,8 +295,7 @@ static double count_crossover(const lab *l, size_t metric, size_t which, size_t 
 {
     const config *c = &l->models[0]->config;
     size_t t = l->x[i], first = first_row(which, t);
-    return metric == CROSS_ATTENTION ? cost_attention(c, first, t + 1)
-                                     : (double)(t + 1 - first) * cost_layer_row(c) * (double)c->L;
+    return metric == CROSS_ATTENTION ? cost_attention(c, first, t + 1) : cost_linear(c, first, t + 1);
 }
 
 // ln(attention / linear) at x[i].
@@ -304,62 +304,92 @@ static double balance(const lab *l, size_t which, size_t i)
     return log(lab_estimate(l, CROSS_ATTENTION, which, i).median / lab_estimate(l, CROSS_LINEAR, which, i).median);
 }
 
-// The measured crossing between two places, on a straight line in a log-log plot; NaN if there is none.
-static double measured_crossing(const lab *l, size_t which)
+// The first place behind which attention overtakes; xs - 1 if it never does.
+static size_t place_before_crossing(const lab *l, size_t which)
 {
-    for (size_t i = 0; i + 1 < l->xs; i++) {
-        double here = balance(l, which, i), next = balance(l, which, i + 1), x = log((double)l->x[i]);
-        if (here <= 0 && next > 0)
-            return exp(x + (log((double)l->x[i + 1]) - x) * here / (here - next));
-    }
-    return NAN;
+    size_t i = 0;
+    while (i + 1 < l->xs && !(balance(l, which, i) <= 0 && balance(l, which, i + 1) > 0))
+        i++;
+    return i;
 }
 
-// The context at which both parts count as many multiply-adds, if a multiply-add of one takes `ratio` times as long as
-// one of the other: a row of the linear layers costs 4 C^2 + 2 C F, one of attention 2 C for each of its keys, which
-// are t + 1 in a cached step and (t + 2) / 2 on average where all rows are computed.
-static double counted_crossing(const lab *l, size_t which, double ratio)
+// The crossing that was measured: on straight lines between two places of a log-log plot.
+static double measured_crossing(const lab *l, size_t which, size_t i)
+{
+    if (i + 1 == l->xs)
+        return NAN;
+    double here = balance(l, which, i), next = balance(l, which, i + 1), x = log((double)l->x[i]);
+    return exp(x + (log((double)l->x[i + 1]) - x) * here / (here - next));
+}
+
+// Predicted by the counts with the rates that both parts have at the place nearest to where the counts alone cross.
+static double crossing_by_rates(const lab *l, size_t which)
 {
     const config *c = &l->models[0]->config;
-    double keys = cost_layer_row(c) / (2 * (double)c->C) / ratio;
-    return recomputes(which) ? 2 * keys - 2 : keys - 1;
-}
-
-static size_t nearest(const lab *l, double x)
-{
-    size_t best = 0;
+    double counted = cost_crossover(c, !recomputes(which), 1) - 1, relative = 1;
+    size_t nearest = 0;
     for (size_t i = 1; i < l->xs; i++)
-        if (fabs(log((double)l->x[i] / x)) < fabs(log((double)l->x[best] / x)))
-            best = i;
-    return best;
+        if (fabs(log((double)l->x[i] / counted)) < fabs(log((double)l->x[nearest] / counted)))
+            nearest = i;
+    for (size_t metric = CROSS_ATTENTION; metric <= CROSS_LINEAR; metric++) {
+        double ns = lab_estimate(l, metric, which, nearest).median / count_crossover(l, metric, which, nearest);
+        relative = metric == CROSS_ATTENTION ? ns : relative / ns;
+    }
+    return cost_crossover(c, !recomputes(which), relative) - 1;
 }
 
-// Multiply-adds per ns at x[i].
-static double rate(const lab *l, size_t metric, size_t which, size_t i)
+// The model of a part, fitted to all places but those at either side of the crossing.
+static status fit_elsewhere(const lab *l, size_t metric, size_t which, size_t before, fit_model *out)
 {
-    return count_crossover(l, metric, which, i) / lab_estimate(l, metric, which, i).median;
+    double x[CURVES_X], y[CURVES_X];
+    size_t n = 0;
+    for (size_t i = 0; i < l->xs; i++) {
+        x[n] = (double)l->x[i];
+        y[n] = lab_estimate(l, metric, which, i).median;
+        n += i != before && i != before + 1;
+    }
+    return fit_physical(x, y, NULL, n, out);
 }
 
-// The counts alone say where to look, the rates measured there what to expect.
+static double model_at(const fit_model *m, double x)
+{
+    return m->coefficient[0].value + x * (m->coefficient[1].value + x * m->coefficient[2].value);
+}
+
+// Predicted from all other places: there the models of both parts cross. Found by halving.
+static double crossing_by_models(const lab *l, size_t which, size_t before)
+{
+    fit_model attention_model, linear_model;
+    double lo = 1, hi = (double)l->models[0]->config.T;
+    if (fit_elsewhere(l, CROSS_ATTENTION, which, before, &attention_model) ||
+        fit_elsewhere(l, CROSS_LINEAR, which, before, &linear_model))
+        return NAN;
+    for (int i = 0; i < 60; i++) {
+        double x = (lo + hi) / 2;
+        *(model_at(&attention_model, x) < model_at(&linear_model, x) ? &lo : &hi) = x;
+    }
+    return lo;
+}
+
 static void conclude_crossover(const lab *l)
 {
-    printf("\nAttention overtakes the linear layers at this many tokens\n\n"
-           "  %-8s %11s  %32s %10s %10s %8s\n",
-           "", "by counts", "GMAC/s there: attention, linear", "predicted", "measured", "off by");
+    printf("\nAttention overtakes the linear layers at this many tokens (counts: if all multiply-adds took as long;\n"
+           "rates: with those measured near there; models: fitted to all places but the two around the crossing)\n\n"
+           "  %-8s %10s %10s %10s %10s %14s\n",
+           "", "counts", "rates", "models", "measured", "models off by");
     for (size_t d = 0; d < DECODERS; d++) {
-        double counted = counted_crossing(l, d, 1), measured = measured_crossing(l, d);
-        size_t i = nearest(l, counted);
-        double attention = rate(l, CROSS_ATTENTION, d, i), linear = rate(l, CROSS_LINEAR, d, i);
-        double predicted = counted_crossing(l, d, linear / attention);
-        printf("  %-8s %11.0f  %12.1f, %6.1f (at %7zu) %10.0f %10.0f %6.1f %%\n", decoders[d]->name, counted, attention,
-               linear, l->x[i], predicted, measured, 100 * (predicted / measured - 1));
+        size_t before = place_before_crossing(l, d);
+        double measured = measured_crossing(l, d, before), by_models = crossing_by_models(l, d, before);
+        printf("  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
+               cost_crossover(&l->models[0]->config, !recomputes(d), 1) - 1, crossing_by_rates(l, d), by_models,
+               measured, 100 * (by_models / measured - 1));
     }
 }
 
 #define CONTEXT                                                                                                        \
     .x = "context", .metrics = {"ttft", "step", "attention"}, .unit = "ns", .counted = "multiply_adds",                \
     .most = most_steps, .open = open_requests_and_parts, .measure = measure_context, .count = count_context,           \
-    .bytes = kv_bytes_read
+    .bytes = kv_bytes_read, .reach = 1
 
 const experiment experiments[EXPERIMENTS] = {
     {.name = "attention",
@@ -374,7 +404,8 @@ const experiment experiments[EXPERIMENTS] = {
      .open = open_parts,
      .measure = measure_attention,
      .count = count_attention,
-     .bytes = kv_bytes_read},
+     .bytes = kv_bytes_read,
+     .reach = 1},
     {.name = "context",
      .question = "What do the first token and the next one cost, as the context grows?",
      .model = BENCH_MODEL,
@@ -397,7 +428,8 @@ const experiment experiments[EXPERIMENTS] = {
      .open = open_layers,
      .measure = measure_layers,
      .count = count_layers,
-     .bytes = weights_read},
+     .bytes = weights_read,
+     .reach = LAYER_CONTEXT + 1},
     {.name = "generate",
      .question = "How long does it take to generate n tokens, all in all?",
      .model = EMBEDDED,
@@ -439,6 +471,7 @@ const experiment experiments[EXPERIMENTS] = {
      .measure = measure_throughput,
      .count = count_throughput,
      .bytes = kv_bytes_read,
+     .reach = WINDOW,
      .conclude = conclude_throughput},
     {.name = "crossover",
      .question = "From which context on does attention cost more than the linear layers?",
@@ -453,5 +486,6 @@ const experiment experiments[EXPERIMENTS] = {
      .measure = measure_crossover,
      .count = count_crossover,
      .bytes = kv_bytes_read,
+     .reach = 1,
      .conclude = conclude_crossover},
 };

@@ -17,7 +17,7 @@
 
 enum { MOST_SAMPLES = 100, PROBE_SHARE = 32 };
 
-double rounds_elapsed_s(const rounds *r)
+static double elapsed_s(const rounds *r)
 {
     return r->spent_s + (r->begin_ns ? (double)(clock_ns() - r->begin_ns) * 1e-9 : 0);
 }
@@ -27,7 +27,7 @@ static size_t rounds_left(const rounds *r)
 {
     size_t total = r->job.samples;
     if (total == 0) {
-        double left_s = r->job.budget_s - rounds_elapsed_s(r);
+        double left_s = r->job.budget_s - elapsed_s(r);
         double affordable = (double)r->whole + (r->round_s > 0 && left_s > 0 ? left_s / r->round_s : 0);
         total = affordable < STATS_MIN_SAMPLES ? STATS_MIN_SAMPLES
                 : affordable > MOST_SAMPLES    ? MOST_SAMPLES
@@ -38,7 +38,7 @@ static size_t rounds_left(const rounds *r)
 
 static void plan(rounds *r)
 {
-    r->planned_s = rounds_elapsed_s(r) + (double)rounds_left(r) * r->round_s;
+    r->planned_s = elapsed_s(r) + (double)rounds_left(r) * r->round_s;
 }
 
 // The order of a round follows from the seed and the round's number: one that was stopped can go on.
@@ -107,7 +107,7 @@ static status take_round(rounds *r, progress *bar)
         if (interrupt_asked())
             return NULL;
         failed = take_sample(r, r->order[i]);
-        progress_update(bar, rounds_elapsed_s(r) / r->planned_s);
+        progress_update(bar, elapsed_s(r) / r->planned_s);
     }
     if (failed)
         return failed;
@@ -170,9 +170,15 @@ status rounds_run(rounds *r, const char *what)
         fprintf(stderr, "%s: %zu rounds stand in %s; remove it to measure again\n", what, r->whole, r->path);
         return NULL;
     }
+    const disturbance before = disturbance_so_far();
     r->begin_ns = clock_ns();
     if (!interrupt_asked())
         failed = measure(r, what);
+    const disturbance own = disturbance_since(before);
+    r->spent_s = elapsed_s(r);
+    r->begin_ns = 0;
+    r->disturbance.switches += own.switches;
+    r->disturbance.steal_s += own.steal_s;
     r->partial = interrupt_asked();
     return failed;
 }
@@ -193,6 +199,84 @@ estimate rounds_estimate(const rounds *r, size_t cell, size_t value)
 {
     rounds_values(r, cell, value, r->sorted);
     return stats_median(r->sorted, r->samples[cell]);
+}
+
+static size_t outliers_of(const rounds *r, size_t cell, size_t value)
+{
+    const size_t n = r->samples[cell];
+    size_t found = 0;
+    if (n == 0)
+        return 0;
+    double median = rounds_estimate(r, cell, value).median, mad = stats_mad(r->sorted, n, median);
+    for (size_t i = 0; i < n; i++)
+        found += stats_outlier(r->sorted[i], median, mad);
+    return found;
+}
+
+static size_t outliers(const rounds *r)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < r->job.cells * r->job.values; i++)
+        found += outliers_of(r, i / r->job.values, i % r->job.values);
+    return found;
+}
+
+// Every sample in the order taken, as the mean of its values' ratios to their medians: first half against second.
+static status find_drift(const rounds *r, drift *out)
+{
+    double *pace = memory_array(r->taken, sizeof *pace);
+    if (!pace)
+        return memory_failed("the drift");
+    for (size_t i = 0; i < r->job.cells * r->job.values; i++) {
+        const size_t cell = i / r->job.values, value = i % r->job.values;
+        double median = r->samples[cell] ? rounds_estimate(r, cell, value).median : NAN;
+        for (size_t k = 0; k < r->taken; k++)
+            if (r->cell[k] == cell)
+                pace[k] += r->values[k * r->job.values + value] / median / (double)r->job.values;
+    }
+    *out = r->taken >= 2 ? stats_drift(pace, r->taken) : (drift){0};
+    memory_free(pace);
+    return NULL;
+}
+
+status rounds_describe(const rounds *r, json_t *about)
+{
+    drift found;
+    status failed = find_drift(r, &found);
+    if (failed)
+        return failed;
+    json_t *steal = isnan(r->disturbance.steal_s) ? json_null() : json_real(r->disturbance.steal_s);
+    json_t *more =
+        json_pack("{s:I, s:I, s:f, s:b, s:I, s:I, s:f, s:b, s:f, s:o}", "rounds", (json_int_t)r->whole, "requests",
+                  (json_int_t)r->taken, "seconds", elapsed_s(r), "partial", r->partial, "values",
+                  (json_int_t)(r->taken * r->job.values), "outliers", (json_int_t)outliers(r), "drift", found.change,
+                  "drift_clear", found.clear, "involuntary_switches", r->disturbance.switches, "steal_s", steal);
+    failed = more && json_object_update(about, more) == 0 ? NULL : memory_failed("the description of a measurement");
+    json_decref(more);
+    return failed;
+}
+
+void rounds_resume(rounds *r, const json_t *about)
+{
+    r->spent_s = json_number_value(json_object_get(about, "seconds"));
+    r->disturbance.switches = json_number_value(json_object_get(about, "involuntary_switches"));
+    r->disturbance.steal_s = json_number_value(json_object_get(about, "steal_s"));
+}
+
+status rounds_print_noise(const rounds *r)
+{
+    drift found;
+    status failed = find_drift(r, &found);
+    if (failed)
+        return failed;
+    printf("\nNoise: %zu of %zu values are outliers (kept); second half %.1f %% %s than the first%s", outliers(r),
+           r->taken * r->job.values, 100 * fabs(found.change), found.change < 0 ? "faster" : "slower",
+           found.clear ? ", beyond chance: the machine changed its pace" : "");
+    printf("; %.0f involuntary context switches in %.0f s", r->disturbance.switches, elapsed_s(r));
+    if (r->disturbance.steal_s > 0)
+        printf("; the host took %.1f s", r->disturbance.steal_s);
+    printf(".\n");
+    return NULL;
 }
 
 static void print_bound(FILE *f, double bound)

@@ -3,11 +3,13 @@
 #ifndef LOCKSTEP_BENCH_ROUNDS_H
 #define LOCKSTEP_BENCH_ROUNDS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#include "bench/disturbance.h"
 #include "bench/stats.h"
 #include "common/file.h"
 #include "common/status.h"
@@ -34,12 +36,13 @@ typedef struct rounds_job {
 
 typedef struct rounds {
     rounds_job job;
-    double spent_s; // by earlier runs whose samples were taken over; set it before rounds_run
-    size_t whole;   // rounds in which every cell has its sample
-    size_t taken;   // samples, in this order:
-    size_t *cell;   // (taken) which cell
-    double *values; // (taken, job.values)
-    bool partial;   // Ctrl-C ended it
+    double spent_s;          // by earlier runs whose samples were taken over, and
+    disturbance disturbance; // how they were disturbed: see rounds_resume; then with this run's own
+    size_t whole;            // rounds in which every cell has its sample
+    size_t taken;            // samples, in this order:
+    size_t *cell;            // (taken) which cell
+    double *values;          // (taken, job.values)
+    bool partial;            // Ctrl-C ended it
     // The engine's own.
     size_t *order;             // (cells) a round's
     size_t *samples;           // (cells) taken so far
@@ -61,8 +64,15 @@ void rounds_close(rounds *r);
 // interrupt_asked.
 status rounds_run(rounds *r, const char *what);
 
-// Seconds spent, earlier runs included.
-double rounds_elapsed_s(const rounds *r);
+// What came of it, for a description in JSON: rounds, requests, seconds, partial, and how steady it was: values,
+// outliers, drift, drift_clear, involuntary_switches, steal_s (null if unknown). Set in `about`, an object.
+status rounds_describe(const rounds *r, json_t *about);
+
+// Goes on with seconds and disturbances from what an earlier run has described; before rounds_run.
+void rounds_resume(rounds *r, const json_t *about);
+
+// One paragraph on how steady it was, for people, to standard output.
+status rounds_print_noise(const rounds *r);
 
 // Samples of a cell so far; its values in the order they were taken, (as many); their median and its interval, which
 // takes one sample at least.

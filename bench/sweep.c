@@ -110,11 +110,11 @@ static status write_context(const sweep *s)
     status failed = machine_context(s->m, &context);
     if (failed)
         return failed;
-    json_t *about = json_pack("{s:I, s:I, s:I, s:f, s:b}", "seed", (json_int_t)s->o->seed, "rounds",
-                              (json_int_t)s->rounds.whole, "requests", (json_int_t)s->rounds.taken, "seconds",
-                              rounds_elapsed_s(&s->rounds), "partial", s->rounds.partial);
-    failed = json_object_set_new(context, "sweep", about) == 0 ? results_write_json(s->dir, "context.json", context)
+    json_t *about = json_pack("{s:I}", "seed", (json_int_t)s->o->seed);
+    failed = json_object_set_new(context, "sweep", about) == 0 ? rounds_describe(&s->rounds, about)
                                                                : memory_failed("the description of this sweep");
+    if (!failed)
+        failed = results_write_json(s->dir, "context.json", context);
     json_decref(context);
     return failed;
 }
@@ -163,9 +163,10 @@ static status report(const sweep *s)
         failed = results_write(s->dir, "memory.csv", print_memory, s);
     if (!failed)
         failed = write_context(s);
-    if (!failed)
-        print_table(s);
-    return failed;
+    if (failed)
+        return failed;
+    print_table(s);
+    return rounds_print_noise(&s->rounds);
 }
 
 static status choose_contexts(sweep *s)
