@@ -95,12 +95,14 @@ $(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
 	$(COMPILE) $(PLUGIN) -DTABLE_$(subst -,_,$*) -MF $(@:.so=.d) -shared -o $@ $^ -lm
 
 # What failure looks like: the cached decoder with classic bugs, as plug-ins.
-faults broken: export OUT := $(BUILD)
-faults broken: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
+faults broken mutants: export OUT := $(BUILD)
+faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
 	@tests/faults/run.sh
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
+mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (10 minutes)
+	@tests/mutants/run.sh
 
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
 	$(BUILD)/tests

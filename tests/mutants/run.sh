@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Breaks the cached decoder and the row operations it stands on in every small way that mutate.awk knows, one at a time, and lets verify judge. A
+# mutant that it accepts is a survivor and must be explained in equivalent.txt. Run it by `make mutants`, which sets OUT and PLUGIN_COMPILE.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+. tests/plugins/build.sh
+files='kvcache/decoder.c common/kv.c common/attention.c common/kernel.c common/rowops.c'
+
+# Several layers and heads; heads of 16, 20, 64 and 4 channels; several panels of keys and several tiles of rows; values that overflow.
+verify_everywhere() { # DIR
+    local options
+    for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=40,H=2,T=70,V=33 -c 1-70' \
+        '-m tests/faults/overflow -c 1-12' '-c 1-3,17,40,90'; do
+        # shellcheck disable=SC2086 # several options
+        "$OUT/bench" verify --decoder "$1/plugin.so" --timeout 5 $options >"$1/report" 2>&1 || return
+    done
+}
+
+# Line NUMBER of $OUT/mutants/list: a file, a line's number, that line, the mutant's line.
+examine() { # NUMBER: writes a word to its verdict
+    local dir=$OUT/mutants/$1 file at mutant
+    IFS=$'\t' read -r file at _ mutant <<<"$(sed -n "$1p" "$OUT/mutants/list" | sed 's/\\/\\\\/g')"
+    start_copy "$dir"
+    awk -v at="$at" -v mutant="$mutant" 'NR == at { print mutant; next } { print }' "$file" >"$dir/$file"
+    if ! build_plugin "$dir" '-O1 -w'; then
+        echo invalid
+    elif verify_everywhere "$dir"; then
+        echo survived
+    else
+        echo killed
+    fi >"$OUT/mutants/$1.verdict"
+    rm -r "$dir"
+}
+
+# The survivors, three lines each: the file, the line, and the mutant's line, as in equivalent.txt.
+survivors() {
+    paste "$OUT/mutants/verdicts" "$OUT/mutants/list" |
+        awk -F '\t' '$1 == "survived" { sub(/^ +/, "", $4); sub(/^ +/, "", $5); print $2 "\n- " $4 "\n+ " $5 }'
+}
+
+# Mutants in FILE that stand in blocks of three lines, but not in OTHER.
+only_in() { # FILE OTHER
+    awk '/^(common|kvcache)\// { file = $0 } /^- / { line = $0 } /^\+ / { key = file "\n" line "\n" $0
+         if (FNR == NR) known[key]; else if (!(key in known)) print key }' "$2" "$1"
+}
+
+count() { # WORD
+    grep -c "^$1$" "$OUT/mutants/verdicts"
+}
+
+judge_all() {
+    local unexplained stale
+    for file in $files; do awk -f tests/mutants/mutate.awk "$file" | sed "s|^|$file\t|"; done >"$OUT/mutants/list"
+    seq "$(wc -l <"$OUT/mutants/list")" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 "$0" examine
+    seq "$(wc -l <"$OUT/mutants/list")" | sed "s|.*|$OUT/mutants/&.verdict|" | xargs cat >"$OUT/mutants/verdicts"
+    survivors >"$OUT/mutants/survivors"
+    unexplained=$(only_in "$OUT/mutants/survivors" tests/mutants/equivalent.txt)
+    stale=$(only_in tests/mutants/equivalent.txt "$OUT/mutants/survivors")
+    [ "$unexplained" ] && printf 'not killed, not explained:\n%s\n' "$unexplained"
+    [ "$stale" ] && printf 'explained, but not there or killed:\n%s\n' "$stale"
+    echo "$(wc -l <"$OUT/mutants/list") mutants in $SECONDS s: $(count killed) killed, $(count survived) survived, $(count invalid) did not compile"
+    [ -z "$unexplained$stale" ]
+}
+
+case ${1-} in
+examine) examine "$2" ;;
+*) rm -rf "$OUT/mutants" && mkdir -p "$OUT/mutants" && judge_all ;;
+esac
