@@ -13,6 +13,7 @@
 #define EMBEDDED "" // the model used when none is named
 #define ATTENTION_MODEL "synthetic:L=1,C=64,H=1,T=32768,V=256"
 #define LONG_MODEL "synthetic:L=4,C=64,H=1,T=8192,V=256"
+#define MEMORY_MODEL "synthetic:L=12,C=128,H=2,T=4096,V=256"
 #define LAYER_MODEL "synthetic:L=%zu,C=160,H=2,T=512,V=256"
 
 enum { LAYER_CONTEXT = 256, MOST_LAYERS = 64 };
@@ -171,8 +172,8 @@ static void conclude_generate(const lab *l)
                l->x[i], l->x[i] == 1 ? "" : "s");
 }
 
-// Memory: the peak of a process that prefills a context, beside that of one which only has the model.
-enum { RESIDENT, IDLE };
+// Memory: the peak of a process that prefills a context, and what of it one that only has the model does not need.
+enum { RESIDENT, HELD };
 
 typedef struct occupant {
     const model *m;
@@ -207,15 +208,19 @@ static status open_nothing(lab *l)
 static status measure_memory(lab *l, size_t which, size_t i, double *bytes)
 {
     occupant o = {l->models[0], decoders[which], l->x[i]};
-    status failed = resident_peak(do_nothing, NULL, &bytes[IDLE]);
-    return failed ? failed : resident_peak(occupy, &o, &bytes[RESIDENT]);
+    double idle;
+    status failed = resident_peak(do_nothing, NULL, &idle);
+    if (!failed)
+        failed = resident_peak(occupy, &o, &bytes[RESIDENT]);
+    bytes[HELD] = bytes[RESIDENT] - idle;
+    return failed;
 }
 
 static double count_memory(const lab *l, size_t metric, size_t which, size_t i)
 {
     const model *m = l->models[0];
     double kept = (double)kv_bytes(&m->config, l->x[i]) / (recomputes(which) ? (double)m->config.L : 1);
-    return (double)m->block_bytes + (metric == RESIDENT ? (double)activations_bytes(&m->config, l->x[i]) + kept : 0);
+    return (double)activations_bytes(&m->config, l->x[i]) + kept + (metric == RESIDENT ? (double)m->block_bytes : 0);
 }
 
 // The most tokens whose keys and values fit beside the weights, for shapes that people know.
@@ -447,9 +452,9 @@ const experiment experiments[EXPERIMENTS] = {
      .conclude = conclude_generate},
     {.name = "memory",
      .question = "What does a process hold that keeps its keys and values?",
-     .model = EMBEDDED,
+     .model = MEMORY_MODEL,
      .x = "context",
-     .metrics = {"resident", "idle"},
+     .metrics = {"resident", "held"},
      .unit = "bytes",
      .counted = "bytes",
      .budget_s = 10,

@@ -51,8 +51,3 @@ ending(value) = column(axis) == last ? value : NaN
 # An interval is drawn from its lower end upwards, under line and points (`with yerrorbars` would blank the paper around a point).
 bars = 'with vectors heads size screen 0.006, 90'
 labels = 'with labels left offset 1'
-
-# For values over many powers of ten; and the steepness that theory gives a curve, as a faint line that ends at y = `end` over the last sixteenth of
-# the axis.
-decades = 'set ytics auto; set ytics format "%g"'
-slope(end, power, t) = end * (t / last)**power
