@@ -1,5 +1,5 @@
 // Where the numbers of a GPT-2 come from: config.json, or the name of a synthetic model.
-#include "config.h"
+#include "common/config.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "file.h"
+#include "common/file.h"
 
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that selects none.
 static const struct {

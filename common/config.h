@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "common/status.h"
 
 enum { CONFIG_LARGEST = 1 << 24 }; // of any one number: far beyond every GPT-2, an int, and products of two fit 64 bits
 

@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-#include "model.h"
-#include "status.h"
+#include "common/model.h"
+#include "common/status.h"
 
 enum { DECODER_API_VERSION = 1 };
 

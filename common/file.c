@@ -1,5 +1,5 @@
 // Reading the files of a model, with care: each failure names the file, the reason and the cure.
-#include "file.h"
+#include "common/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "memory.h"
-#include "size.h"
+#include "common/memory.h"
+#include "common/size.h"
 
 enum {
     FIRST_BYTES = 1 << 16,   // of a stream, before it doubles

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "status.h"
+#include "common/status.h"
 
 enum { FILE_PATH_SIZE = 4096 }; // bytes of a path, with its zero
 

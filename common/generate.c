@@ -1,5 +1,5 @@
 // The way from a prompt to its continuation: load, tokenize, then step and choose until there is enough.
-#include "generate.h"
+#include "common/generate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,18 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "file.h"
-#include "input.h"
-#include "memory.h"
-#include "npy.h"
-#include "numeric.h"
-#include "options.h"
-#include "report.h"
-#include "sampler.h"
-#include "size.h"
-#include "tokenizer.h"
-#include "version.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/input.h"
+#include "common/memory.h"
+#include "common/npy.h"
+#include "common/numeric.h"
+#include "common/options.h"
+#include "common/report.h"
+#include "common/sampler.h"
+#include "common/size.h"
+#include "common/tokenizer.h"
+#include "common/version.h"
 
 enum { FAILED = 1, USAGE_ERROR = 2, SIGNALLED = 128 };
 

@@ -2,7 +2,7 @@
 #ifndef LOCKSTEP_GENERATE_H
 #define LOCKSTEP_GENERATE_H
 
-#include "decoder.h"
+#include "common/decoder.h"
 
 // Does what the arguments ask (see options.h) with a decoder of `api`: text, ids or JSON to standard output, the rest
 // to standard error. Returns the exit status: 0 done, 1 failed, 2 usage error, 128 + n ended by signal n. Ignores

@@ -1,9 +1,9 @@
 // Reading whatever a user hands in without trusting it.
-#include "input.h"
+#include "common/input.h"
 
 #include <ctype.h>
 
-#include "memory.h"
+#include "common/memory.h"
 
 bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out)
 {

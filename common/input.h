@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "common/status.h"
 
 // The n characters as a whole number of at most `most`: decimal digits and nothing else. False if they are not one.
 bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out);

@@ -1,5 +1,5 @@
 // Checked allocation over aligned_alloc.
-#include "memory.h"
+#include "common/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>

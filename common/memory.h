@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "common/status.h"
 
 enum { CACHE_LINE = 64 }; // bytes; also one row of a panel: 16 floats
 

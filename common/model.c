@@ -1,16 +1,16 @@
 // The weights of a GPT-2: one table says which tensors there are, one loop streams each of them into its place.
-#include "model.h"
+#include "common/model.h"
 
 #include <errno.h>
 #include <sha2.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "file.h"
-#include "memory.h"
-#include "safetensors.h"
-#include "size.h"
-#include "synthetic.h"
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/safetensors.h"
+#include "common/size.h"
+#include "common/synthetic.h"
 
 enum {
     CHUNK = 1 << 17, // floats read at a time: half a megabyte stays in the second-level cache until it is packed

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config.h"
-#include "status.h"
+#include "common/config.h"
+#include "common/status.h"
 
 enum { LANES = 16 }; // outputs computed side by side; a row of a panel is one cache line
 

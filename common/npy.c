@@ -1,6 +1,6 @@
 // Writes .npy row by row: the header has a fixed size and is written again once the number of rows is known.
 // Reads .npy whole: its header is a Python dictionary of three entries, parsed here by hand.
-#include "npy.h"
+#include "common/npy.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "input.h"
-#include "memory.h"
-#include "size.h"
+#include "common/input.h"
+#include "common/memory.h"
+#include "common/size.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "'<f4' is written and read as it lies in memory");
 

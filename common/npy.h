@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "status.h"
+#include "common/status.h"
 
 typedef struct npy_writer npy_writer;
 

@@ -1,13 +1,13 @@
 // Parsing with getopt_long, but with messages of our own: one line that says what to do.
-#include "options.h"
+#include "common/options.h"
 
 #include <float.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "input.h"
-#include "model.h"
+#include "common/input.h"
+#include "common/model.h"
 
 enum { DEFAULT_TOKENS = 128, MOST = 2147483647 };
 

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "sampler.h"
-#include "status.h"
+#include "common/sampler.h"
+#include "common/status.h"
 
 typedef struct options {
     bool help, version; // then nothing else counts

@@ -1,11 +1,11 @@
 // Figures in humane units, and the same in JSON with exact ones.
-#include "report.h"
+#include "common/report.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include "memory.h"
+#include "common/memory.h"
 
 double report_tpot_ns(const report *r)
 {

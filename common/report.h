@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "status.h"
-#include "tokenizer.h"
+#include "common/status.h"
+#include "common/tokenizer.h"
 
 typedef struct report {
     const char *decoder, *model;

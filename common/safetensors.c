@@ -1,14 +1,14 @@
 // Hugging Face's safetensors: the header checked in full before anything is believed, the data read in pieces.
-#include "safetensors.h"
+#include "common/safetensors.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "memory.h"
-#include "size.h"
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/size.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #    error "safetensors are little-endian, and are read here without swapping bytes"

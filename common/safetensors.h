@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "common/status.h"
 
 enum { SAFETENSORS_RANK = 8 }; // dimensions a tensor may have; a GPT-2's masks have 4
 

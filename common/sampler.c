@@ -1,12 +1,12 @@
 // Sampling without libm and without a sum whose order is left open: that makes a choice the same on every machine.
-#include "sampler.h"
+#include "common/sampler.h"
 
 #include <math.h>
 #include <stdbool.h>
 
-#include "memory.h"
-#include "numeric.h"
-#include "random.h"
+#include "common/memory.h"
+#include "common/numeric.h"
+#include "common/random.h"
 
 struct sampler {
     sampling how;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
+#include "common/status.h"
 
 typedef struct sampling {
     float temperature; // finite, >= 0; 0 is greedy: always the first of the best logits

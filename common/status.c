@@ -1,5 +1,5 @@
 // The one buffer a thread needs for its latest failure.
-#include "status.h"
+#include "common/status.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // Weights made from their names: a hash of name, seed and index, nothing carried from one element to the next.
-#include "synthetic.h"
+#include "common/synthetic.h"
 
-#include "random.h"
+#include "common/random.h"
 
 static uint64_t fnv1a64(const char *text)
 {

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "file.h"
-#include "input.h"
-#include "memory.h"
-#include "model.h"
-#include "tokenizer.h"
+#include "common/file.h"
+#include "common/input.h"
+#include "common/memory.h"
+#include "common/model.h"
+#include "common/tokenizer.h"
 
 enum { USAGE_ERROR = 2 };
 

@@ -1,6 +1,6 @@
 // Byte-level BPE as GPT-2 does it (openai/gpt-2, src/encoder.py): a regular expression cuts text into words; within a
 // word the neighbours whose merge comes first in merges.txt are joined, until none is left. In O(n log n) per word.
-#include "tokenizer.h"
+#include "common/tokenizer.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -10,9 +10,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include "file.h"
-#include "memory.h"
-#include "size.h"
+#include "common/file.h"
+#include "common/memory.h"
+#include "common/size.h"
 
 enum {
     NONE = -1,

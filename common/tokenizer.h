@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "status.h"
+#include "common/status.h"
 
 typedef struct tokenizer tokenizer;
 

@@ -13,7 +13,7 @@
 #include "common/safetensors.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
-#include "oracle.h"
+#include "tests/oracle.h"
 
 static model *load(const char *name)
 {

@@ -18,7 +18,7 @@
 #include "common/memory.h"
 #include "common/numeric.h"
 #include "common/random.h"
-#include "oracle.h"
+#include "tests/oracle.h"
 #include "tests/support.h"
 
 #define GOLDEN SOURCE_DIR "/tests/golden.txt"

@@ -1,7 +1,7 @@
 // GPT-2 in plain loops: tokens in, logits out. Read this page first. It is written from the arithmetic contract alone
 // (notes/03-arithmetic.md) and shares nothing with the decoders but the loaded numbers; yet its logits equal theirs bit
 // for bit.
-#include "oracle.h"
+#include "tests/oracle.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 #include "common/memory.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
-#include "oracle.h"
+#include "tests/oracle.h"
 
 enum { CASES = 120, MOVES = 16 };
 
