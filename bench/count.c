@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "bench/cost.h"
-#include "bench/humane.h"
+#include "common/humane.h"
 #include "common/kernel.h"
 
 static const char usage[] =

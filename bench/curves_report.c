@@ -5,9 +5,9 @@
 
 #include "bench/curves.h"
 #include "bench/fit.h"
-#include "bench/humane.h"
 #include "bench/machine.h"
 #include "bench/results.h"
+#include "common/humane.h"
 #include "common/memory.h"
 
 enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };

@@ -6,8 +6,8 @@
 #include "bench/cost.h"
 #include "bench/curves.h"
 #include "bench/fit.h"
-#include "bench/humane.h"
 #include "bench/resident.h"
+#include "common/humane.h"
 #include "common/memory.h"
 
 #define EMBEDDED "" // the model used when none is named

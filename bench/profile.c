@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 #include "bench/cost.h"
-#include "bench/humane.h"
 #include "bench/machine.h"
 #include "bench/stats.h"
 #include "common/clock.h"
+#include "common/humane.h"
 #include "common/memory.h"
 
 static const char usage[] =

@@ -4,7 +4,6 @@
 
 #include "bench/contexts.h"
 #include "bench/cost.h"
-#include "bench/humane.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
 #include "bench/probe.h"
@@ -12,6 +11,7 @@
 #include "bench/stats.h"
 #include "common/activations.h"
 #include "common/clock.h"
+#include "common/humane.h"
 #include "common/kv.h"
 #include "common/memory.h"
 #include "common/rowops.h"

@@ -4,13 +4,13 @@
 
 #include "bench/contexts.h"
 #include "bench/cost.h"
-#include "bench/humane.h"
 #include "bench/interrupt.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
 #include "bench/results.h"
 #include "bench/rounds.h"
 #include "bench/workload.h"
+#include "common/humane.h"
 #include "common/kv.h"
 #include "common/memory.h"
 

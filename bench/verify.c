@@ -11,12 +11,12 @@
 #include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/decoders.h"
-#include "bench/humane.h"
 #include "bench/locate.h"
 #include "bench/plugin.h"
 #include "bench/progress.h"
 #include "bench/results.h"
 #include "bench/ways.h"
+#include "common/humane.h"
 #include "common/memory.h"
 #include "common/numeric.h"
 

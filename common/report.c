@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "common/humane.h"
 #include "common/memory.h"
 
 double report_tpot_ns(const report *r)
@@ -23,28 +24,11 @@ static int decimals(double value)
     return value < 10 ? 2 : value < 100 ? 1 : 0;
 }
 
-static void print_duration(FILE *f, double ns)
-{
-    const char *unit = ns < 1e6 ? "us" : ns < 1e9 ? "ms" : "s";
-    double value = ns / (ns < 1e6 ? 1e3 : ns < 1e9 ? 1e6 : 1e9);
-    fprintf(f, "%.*f %s\n", decimals(value), value, unit);
-}
-
-static void print_bytes(FILE *f, double bytes)
-{
-    const char *unit = bytes < 1 << 20 ? "KiB" : bytes < 1 << 30 ? "MiB" : "GiB";
-    double value = bytes / (bytes < 1 << 20 ? 1 << 10 : bytes < 1 << 30 ? 1 << 20 : 1 << 30);
-    fprintf(f, "%.*f %s\n", bytes > 0 ? decimals(value) : 0, value, unit);
-}
-
 // A line of the block for a duration that may not exist.
 static void print_line(FILE *f, const char *label, bool exists, double ns)
 {
-    fputs(label, f);
-    if (exists)
-        print_duration(f, ns);
-    else
-        fputs("n/a\n", f);
+    char text[HUMANE];
+    fprintf(f, "%s%s\n", label, exists ? humane_ns(ns, text) : "n/a");
 }
 
 void report_figures(FILE *f, const report *r)
@@ -58,8 +42,8 @@ void report_figures(FILE *f, const report *r)
         fprintf(f, "speed      %.*f tokens/s\n", decimals(tokens_per_s(r)), tokens_per_s(r));
     else
         fputs("speed      n/a\n", f);
-    fputs("KV held    ", f);
-    print_bytes(f, (double)r->kv_bytes);
+    char held[HUMANE];
+    fprintf(f, "KV held    %s\n", humane_bytes((double)r->kv_bytes, held));
 }
 
 // The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that of the ill-formed

@@ -1,5 +1,5 @@
 // Numbers with three digits and a unit, or all digits in threes.
-#include "bench/humane.h"
+#include "common/humane.h"
 
 #include <inttypes.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 // Numbers for people: three digits and a unit, or all digits in threes.
-#ifndef LOCKSTEP_BENCH_HUMANE_H
-#define LOCKSTEP_BENCH_HUMANE_H
+#ifndef LOCKSTEP_HUMANE_H
+#define LOCKSTEP_HUMANE_H
 
 #include <stdint.h>
 
