@@ -1,6 +1,8 @@
 // The row operations, each element in one fixed order of IEEE-754 operations (notes/03-arithmetic.md).
 #include "common/rowops.h"
 
+#include <string.h>
+
 #include "common/kernel.h"
 #include "common/numeric.h"
 
@@ -120,28 +122,29 @@ static float scale_row(float *x, size_t n, float scale)
     return partial[0];
 }
 
-// x = e^(x - max); returns the sum.
-static float exp_row(float *x, size_t n, float max)
+static void exp_lanes(float x[LANES], float max)
 {
-    float partial[LANES] = {0};
+#pragma omp simd
+    for (size_t j = 0; j < LANES; j++)
+        x[j] = numeric_exp(x[j] - max);
+}
+
+// x = e^(x - max). The end of a row goes through all lanes too: an exp of one element alone takes as long as 16.
+static void exp_row(float *x, size_t n, float max)
+{
+    float rest[LANES] = {0};
     size_t whole = n / LANES * LANES;
     for (size_t i = 0; i < whole; i += LANES)
-#pragma omp simd
-        for (size_t j = 0; j < LANES; j++) {
-            x[i + j] = numeric_exp(x[i + j] - max);
-            partial[j] += x[i + j];
-        }
-    for (size_t i = whole; i < n; i++) {
-        x[i] = numeric_exp(x[i] - max);
-        partial[i - whole] += x[i];
-    }
-    return tree_sum(partial);
+        exp_lanes(x + i, max);
+    memcpy(rest, x + whole, (n - whole) * sizeof *x);
+    exp_lanes(rest, max);
+    memcpy(x + whole, rest, (n - whole) * sizeof *x);
 }
 
 void rowops_softmax(float *x, size_t n, float scale)
 {
-    float max = scale_row(x, n, scale);
-    float inverse = 1.0f / exp_row(x, n, max);
+    exp_row(x, n, scale_row(x, n, scale));
+    float inverse = 1.0f / row_sum(x, n);
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
         x[i] *= inverse;
