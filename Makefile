@@ -115,7 +115,7 @@ sanitize: ## run all tests under AddressSanitizer and UBSan
 	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
 	@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
 	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
-	  $(MAKE) BUILD=$(BUILD)/sanitize SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test; \
+	  $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test; \
 	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
 
 golden: $(BUILD)/bench ## compute tests/golden.txt anew: only where the arithmetic contract itself has changed

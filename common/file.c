@@ -136,27 +136,55 @@ status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n)
     return NULL;
 }
 
-// Jansson calls a failed allocation an "invalid token", or ignores it. What it takes for one text is bounded, because
-// "{},{},{}," unfolds to 75 times its length.
-static _Thread_local size_t json_taken, json_most = SIZE_MAX;
-static _Thread_local bool json_starved;
+// Jansson must be kept from two things. "{},{},{}," unfolds to 75 times its length: what a text may take is bounded.
+// And where a buffer for a token cannot grow, the token silently loses its end, quotation mark included: that
+// allocation is kept in reserve. In either case the text ends at once for the parser.
+static _Thread_local struct {
+    const char *text;
+    size_t n, at;
+    size_t taken; // bytes
+    void *reserve;
+    size_t reserved; // bytes
+    bool starved;
+} json;
 
 static void *json_allocate(size_t n)
 {
-    json_taken = size_plus(json_taken, n);
-    void *p = json_taken <= json_most ? memory_resize(NULL, n, 1) : NULL; // many small ones: no need of zeros
-    json_starved |= !p;
+    json.taken += n;
+    void *p = memory_resize(NULL, n, 1); // many small ones: no need of zeros or alignment
+    if (p)
+        return p;
+    json.starved = true;
+    if (n > json.reserved)
+        return NULL;
+    p = json.reserve;
+    json.reserve = NULL;
+    json.reserved = 0;
     return p;
 }
 
-// Why this text has no root, or not the right one.
+static bool json_is_too_much(void)
+{
+    return json.taken > JSON_LEAST + JSON_GROWTH * json.n;
+}
+
+// One byte at a time, so that none is read after the last.
+static size_t json_next_byte(void *to, size_t room, void *unused)
+{
+    (void)room, (void)unused;
+    if (json.at == json.n || json.starved || json_is_too_much())
+        return 0;
+    *(char *)to = json.text[json.at++];
+    return 1;
+}
+
 static status json_failed(const char *path, const json_t *root, const json_error_t *error)
 {
-    if (json_starved && json_taken > json_most)
+    if (json.starved)
+        return memory_failed(path);
+    if (json_is_too_much())
         return status_fail("%s: its JSON takes more than %d times its size in memory: fetch the file again", path,
                            JSON_GROWTH);
-    if (json_starved)
-        return memory_failed(path);
     if (root)
         return status_fail("%s: no object {...}: fetch the file again", path);
     return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error->line, error->text);
@@ -166,14 +194,21 @@ status file_parse_json(const char *path, const char *text, size_t n, json_t **ro
 {
     json_error_t error;
     json_set_alloc_funcs(json_allocate, memory_free);
-    json_starved = false;
-    json_taken = 0;
-    json_most = JSON_LEAST + JSON_GROWTH * n;
-    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    status s = json_is_object(*root) && !json_starved ? NULL : json_failed(path, *root, &error);
-    json_most = SIZE_MAX;
-    if (!s)
+    *root = NULL;
+    json.text = text;
+    json.n = n;
+    json.at = json.taken = 0;
+    json.starved = false;
+    json.reserved = 2 * n + 64; // the longest token, in a buffer that doubles
+    json.reserve = memory_resize(NULL, json.reserved, 1);
+    if (!json.reserve)
+        return memory_failed(path);
+    *root = json_load_callback(json_next_byte, NULL, JSON_REJECT_DUPLICATES, &error);
+    memory_free(json.reserve);
+    json.reserved = 0;
+    if (json_is_object(*root) && !json.starved && !json_is_too_much())
         return NULL;
+    status s = json_failed(path, *root, &error);
     json_decref(*root);
     *root = NULL;
     return s;

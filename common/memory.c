@@ -7,7 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "size.h"
+
 static size_t allocations, failing_allocation;
+static _Thread_local size_t largest;
 
 size_t memory_fail_at(size_t n)
 {
@@ -17,9 +20,17 @@ size_t memory_fail_at(size_t n)
     return before;
 }
 
-static int must_fail(void)
+size_t memory_largest(void)
+{
+    size_t before = largest;
+    largest = 0;
+    return before;
+}
+
+static int must_fail(size_t bytes)
 {
     size_t now;
+    largest = bytes > largest ? bytes : largest;
 #pragma omp atomic capture
     now = ++allocations;
     return now == failing_allocation;
@@ -34,15 +45,14 @@ static size_t round_up(size_t bytes, size_t unit)
 static void *aligned(size_t bytes, size_t alignment)
 {
     size_t whole = round_up(bytes, alignment);
-    return whole == 0 || must_fail() ? NULL : aligned_alloc(alignment, whole);
+    return must_fail(bytes) || whole == 0 ? NULL : aligned_alloc(alignment, whole);
 }
 
 void *memory_array(size_t count, size_t size)
 {
-    if (size != 0 && count > SIZE_MAX / size)
-        return NULL;
-    void *p = aligned(count * size, CACHE_LINE);
-    return p ? memset(p, 0, count * size) : NULL;
+    const size_t bytes = size_times(count, size);
+    void *p = aligned(bytes, CACHE_LINE);
+    return p ? memset(p, 0, bytes) : NULL;
 }
 
 void *memory_block(size_t bytes)
@@ -58,9 +68,8 @@ void *memory_block(size_t bytes)
 
 void *memory_resize(void *old, size_t count, size_t size)
 {
-    if ((size != 0 && count > SIZE_MAX / size) || must_fail())
-        return NULL;
-    return realloc(old, count * size + (count * size == 0));
+    const size_t bytes = size_times(count, size);
+    return must_fail(bytes) || bytes == SIZE_MAX ? NULL : realloc(old, bytes + (bytes == 0));
 }
 
 void memory_free(void *p)

@@ -30,4 +30,7 @@ uint64_t memory_available(void);
 // the last call. Not for use while other threads allocate.
 size_t memory_fail_at(size_t n);
 
+// For tests: the most bytes that this thread asked for at once since its last call, granted or not.
+size_t memory_largest(void);
+
 #endif

@@ -11,7 +11,7 @@
 enum { LARGEST = 1 << 12 }; // limit
 
 // Besides the input: a list of all contexts, however short the range.
-const fuzz_limit fuzz_allocation = {4, (LARGEST + 8) * sizeof(size_t)};
+const fuzz_limit fuzz_allocation = {4, LARGEST * sizeof(size_t)};
 
 void fuzz_prepare(void)
 {

@@ -5,8 +5,8 @@
 #include "common/memory.h"
 #include "tests/fuzz/fuzz.h"
 
-// Besides the input: a message.
-const fuzz_limit fuzz_allocation = {4, 2 << 10};
+// Besides the input: one id.
+const fuzz_limit fuzz_allocation = {4, sizeof(int)};
 
 void fuzz_prepare(void)
 {

@@ -7,8 +7,8 @@
 #include "common/memory.h"
 #include "tests/fuzz/fuzz.h"
 
-// Besides the input: a stream's buffer. A row of float32 is widened: twice its bytes.
-const fuzz_limit fuzz_allocation = {4, 8 << 10};
+// A row of float32 is widened: twice its bytes.
+const fuzz_limit fuzz_allocation = {2, 1};
 
 void fuzz_prepare(void)
 {

@@ -16,7 +16,7 @@ failed=0
 for target; do
     log=$folder/$target.log
     mkdir -p "$folder/corpus/$target" "$folder/found"
-    "$folder/fuzz-$target" -max_total_time="$seconds" -timeout=120 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 \
+    "$folder/fuzz-$target" -max_total_time="$seconds" -timeout=600 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 \
         -artifact_prefix="$folder/found/$target-" "$folder/corpus/$target" "tests/fuzz/corpus/$target" >"$log" 2>&1
     code=$?
     awk -v target="$target" -v code=$code '

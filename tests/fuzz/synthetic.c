@@ -8,8 +8,8 @@
 
 enum { SMALL = 1 << 18 }; // bytes of weights
 
-// Besides the input: the weights in whole huge pages of 2 MiB.
-const fuzz_limit fuzz_allocation = {4, (2 << 20) + (64 << 10)};
+// Besides the input: the half megabyte through which a model is made.
+const fuzz_limit fuzz_allocation = {4, 512 << 10};
 
 void fuzz_prepare(void)
 {
