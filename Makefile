@@ -95,6 +95,8 @@ $(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
 	$(COMPILE) $(PLUGIN) -DTABLE_$(subst -,_,$*) -MF $(@:.so=.d) -shared -o $@ $^ -lm
 
 # What failure looks like: the cached decoder with classic bugs, as plug-ins.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZERS)'
 faults broken mutants: export OUT := $(BUILD)
 faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
@@ -102,7 +104,8 @@ faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of 
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
 mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (10 minutes)
-	@tests/mutants/run.sh
+	@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
+	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
 	$(BUILD)/tests
@@ -115,7 +118,7 @@ sanitize: ## run all tests under AddressSanitizer and UBSan
 	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
 	@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
 	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
-	  $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test; \
+	  $(SANITIZED) test; \
 	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
 
 golden: $(BUILD)/bench ## compute tests/golden.txt anew: only where the arithmetic contract itself has changed
@@ -157,8 +160,9 @@ plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/p
 	  test "$$drawn" || { echo "plots: no CSVs in $(RESULTS), run 'make bench'" >&2; exit 1; }; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
 
 # The first chapter quotes the decoders' diff.
-notes: ## write notes/01-one-diff.md anew, after a change of a decoder or of notes/01-one-diff.in
-	@sh notes/01-one-diff.sh > notes/01-one-diff.md.part && mv notes/01-one-diff.md.part notes/01-one-diff.md
+notes: ## write the chapters anew that have a .in: 1 from the decoders, 6 from what `make faults mutants` found last
+	@set -e; for chapter in 01-one-diff 06-bugs; do \
+	  OUT=$(BUILD) sh notes/$$chapter.sh > notes/$$chapter.md.part; mv notes/$$chapter.md.part notes/$$chapter.md; done
 
 SOURCES := $(wildcard */*.[ch] tests/fuzz/*.[ch] tests/plugins/*.c)
 # Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.

@@ -216,13 +216,19 @@ typedef struct worker {
     int *ids; // (last)
 } worker;
 
-static status run_task(verification *v, const task *t, const worker *own)
+// A way that goes on from move to move begins with a decoder that has never been used, as the locator will repeat it.
+static status renew(const verification *v, worker *own)
+{
+    v->tested->destroy(own->tested);
+    own->tested = NULL;
+    return v->tested->create(v->m, v->last, &own->tested);
+}
+
+static status run_task(verification *v, const task *t, worker *own)
 {
     way *w = &v->ways[t->way];
+    status s = w->independent ? NULL : renew(v, own);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
-    status s = NULL;
-    if (!w->independent)
-        w->api->reset(d);
     for (size_t i = t->first; !s && i < t->first + t->n; i++)
         s = make_move(v, w, i, d, own->ids);
     return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
@@ -295,15 +301,26 @@ static void appoint_judges(verification *v)
     }
 }
 
+// Adds what one move showed. Of the differences, that at the shortest context is kept.
+static void add_finding(finding *sum, const finding *one, const way *w)
+{
+    const finding before = *sum;
+    if (one->differing && (!before.differing || w->moves[one->move].T < w->moves[before.move].T))
+        *sum = *one;
+    sum->compared = before.compared + one->compared;
+    sum->differing = before.differing + one->differing;
+}
+
 static finding compare_way(const verification *v, const way *w)
 {
     const size_t V = v->m->config.V;
     finding f = {0};
-    for (size_t done = 0; done < w->n; done++) {
-        const size_t i = w->independent ? w->n - 1 - done : done; // planned with the longest first
+    for (size_t i = 0; i < w->n; i++) {
         const float *got = w->moves[i].row ? w->logits + (w->moves[i].row - 1) * V : NULL;
+        finding one = {0};
         if (got && got != v->expected[w->moves[i].T])
-            compare(&f, i, v->expected[w->moves[i].T], got, V);
+            compare(&one, i, v->expected[w->moves[i].T], got, V);
+        add_finding(&f, &one, w);
     }
     return f;
 }

@@ -49,10 +49,12 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
 
 // At each chosen context: new tokens with drafts behind them in one step, of which all drafts are taken back; drafts
 // alone, of which the first two are replaced; the same call again (nothing left to evaluate but the last token); and a
-// shorter text. At the ends: another text in the same decoder, and a reset.
+// shorter text. Before that, another text and straight back; behind it, another text and a reset.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
 {
     status s = draft(w, 0, least(20, last));
+    if (!s)
+        s = reach(w, least(20, last));
     for (size_t i = 0; !s && i < n; i++) {
         const size_t t = chosen[i], drafted = least(t + 4, last), longer = least(t + 2, last);
         if (!(s = draft(w, t, drafted)) && !(s = reach(w, t)) && !(s = draft(w, t, drafted)) &&

@@ -78,22 +78,24 @@ examine_unpatched() {
 }
 
 table() { # PATCH...
-    local row failed=0 passed=0
+    local row
     row=$(examine_unpatched "$@" | head -n 1)
     print_row bug 'caught as' 'located at' prediction
     print_row --- --- --- ---
     print_row 'none: the decoder as it is' "${row:-no difference}" '' ''
-    [ -z "$row" ] && passed=1 || failed=1
     printf '%s\n' "$@" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 "$0" examine
     for patch in "$@"; do
         IFS='|' read -r kind place prediction <"$OUT/faults/$(basename "$patch" .patch)/row"
         print_row "$(basename "$patch" .patch)" "$kind" "$place" "$prediction"
-        case "$kind$prediction" in
-        *[A-Z][A-Z]*) failed=$((failed + 1)) ;;
-        *) passed=$((passed + 1)) ;;
-        esac
     done
-    echo "$passed passed, $failed failed"
+}
+
+# The table, shown and kept for notes/06-bugs.sh. Capitals are failures.
+examine_all() {
+    local failed
+    table tests/faults/*.patch | tee "$OUT/faults/table"
+    failed=$(grep -c '[A-Z][A-Z]' "$OUT/faults/table")
+    echo "$(($(wc -l <"$OUT/faults/table") - 2 - failed)) passed, $failed failed"
     [ "$failed" -eq 0 ]
 }
 
@@ -109,5 +111,5 @@ show() { # PATCH
 mkdir -p "$OUT/faults"
 case ${1-} in
 examine | show) "$@" ;;
-*) table tests/faults/*.patch ;;
+*) examine_all ;;
 esac

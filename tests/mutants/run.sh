@@ -1,34 +1,55 @@
 #!/usr/bin/env bash
 # Breaks the cached decoder and the row operations it stands on in every small way that mutate.awk knows, one at a time, and lets verify judge. A
-# mutant that it accepts is a survivor and must be explained in equivalent.txt. Run it by `make mutants`, which sets OUT and PLUGIN_COMPILE.
+# mutant that it accepts, also under AddressSanitizer and UBSan, is a survivor and must be explained in equivalent.txt. Run it by `make mutants`,
+# which sets OUT, PLUGIN_COMPILE and SANITIZERS.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 . tests/plugins/build.sh
 files='kvcache/decoder.c common/kv.c common/attention.c common/kernel.c common/rowops.c'
 
-# Several layers and heads; heads of 16, 20, 64 and 4 channels; several panels of keys and several tiles of rows; values that overflow.
+# Several layers and heads; heads of 4 to 64 channels; T a multiple of 16 and not; a token 0 at position 0, as in memory that nobody has written; and
+# values that overflow.
 verify_everywhere() { # DIR
-    local options
-    for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=40,H=2,T=70,V=33 -c 1-70' \
-        '-m tests/faults/overflow -c 1-12' '-c 1-3,17,40,90'; do
+    local options expected
+    for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=40,H=2,T=80,V=33 -c 1-80' \
+        '-m synthetic:L=1,C=128,H=2,T=40,V=13 -c 1-40' '-m tests/faults/overflow -c 1-12'; do
         # shellcheck disable=SC2086 # several options
         "$OUT/bench" verify --decoder "$1/plugin.so" --timeout 5 $options >"$1/report" 2>&1 || return
     done
+    expected=$(stages) && [ "$(stages --decoder "$1/plugin.so")" = "$expected" ]
 }
 
-# Line NUMBER of $OUT/mutants/list: a file, a line's number, that line, the mutant's line.
-examine() { # NUMBER: writes a word to its verdict
+# What an observer is shown, of the decoder as it is or of a plug-in.
+stages() { # [OPTIONS]
+    "$OUT/bench" digest --stages -c 30 -m synthetic:L=2,C=40,H=2,T=40,V=33 "$@"
+}
+
+# invalid: it does not compile. killed: verify refuses it. survived: it does not, not even under the sanitizers, which see what the bits do not:
+# memory that is not the plug-in's own.
+judge() { # DIR
+    local asan=max_malloc_fill_size=1000000000:malloc_fill_byte=127
+    if ! build_plugin "$1" '-O1 -g0 -w'; then
+        echo invalid
+    elif verify_everywhere "$1" && without_slack "$1" && OUT=$OUT/sanitize build_plugin "$1" "-O1 -w -Icommon $SANITIZERS" &&
+        ASAN_OPTIONS=$asan OUT=$OUT/sanitize verify_everywhere "$1"; then
+        echo survived
+    else
+        echo killed
+    fi
+}
+
+# Blocks end where they end, not at the next 2 MiB: the sanitizers are to see what steps out of them.
+without_slack() { # DIR
+    sed 's/(size_t)2 << 20/CACHE_LINE/' common/memory.c >"$1/common/memory.c" && ! cmp -s common/memory.c "$1/common/memory.c"
+}
+
+# Judges line NUMBER of $OUT/mutants/list: a file, a line's number, that line, the mutant's line.
+examine() { # NUMBER
     local dir=$OUT/mutants/$1 file at mutant
     IFS=$'\t' read -r file at _ mutant <<<"$(sed -n "$1p" "$OUT/mutants/list" | sed 's/\\/\\\\/g')"
     start_copy "$dir"
     awk -v at="$at" -v mutant="$mutant" 'NR == at { print mutant; next } { print }' "$file" >"$dir/$file"
-    if ! build_plugin "$dir" '-O1 -w'; then
-        echo invalid
-    elif verify_everywhere "$dir"; then
-        echo survived
-    else
-        echo killed
-    fi >"$OUT/mutants/$1.verdict"
+    judge "$dir" >"$OUT/mutants/$1.verdict"
     rm -r "$dir"
 }
 
@@ -50,6 +71,8 @@ count() { # WORD
 
 judge_all() {
     local unexplained stale
+    start_copy "$OUT/mutants/none"
+    [ "$(judge "$OUT/mutants/none")" = survived ] || { echo "the decoder as it is does not pass: see $OUT/mutants/none"; return 1; }
     for file in $files; do awk -f tests/mutants/mutate.awk "$file" | sed "s|^|$file\t|"; done >"$OUT/mutants/list"
     seq "$(wc -l <"$OUT/mutants/list")" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 "$0" examine
     seq "$(wc -l <"$OUT/mutants/list")" | sed "s|.*|$OUT/mutants/&.verdict|" | xargs cat >"$OUT/mutants/verdicts"
@@ -58,7 +81,8 @@ judge_all() {
     stale=$(only_in tests/mutants/equivalent.txt "$OUT/mutants/survivors")
     [ "$unexplained" ] && printf 'not killed, not explained:\n%s\n' "$unexplained"
     [ "$stale" ] && printf 'explained, but not there or killed:\n%s\n' "$stale"
-    echo "$(wc -l <"$OUT/mutants/list") mutants in $SECONDS s: $(count killed) killed, $(count survived) survived, $(count invalid) did not compile"
+    echo "$(wc -l <"$OUT/mutants/list") mutants: $(count killed) killed, $(count survived) survived and explained, $(count invalid) do not compile" |
+        tee "$OUT/mutants/summary"
     [ -z "$unexplained$stale" ]
 }
 

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Prints chapter 6: 06-bugs.in with every line `@bug NN` replaced by what tests/faults/NN-*.patch changes and what verify said of it, and
+# `@table` and `@mutants` by the results: what the last `make faults` and `make mutants` left in $OUT. Fails if a bug is not shown.
+cd "$(dirname "$0")/.." || exit
+: "${OUT:=build}"
+
+show_bug() { # PATCH
+    report=$OUT/faults/$(basename "$1" .patch)/report
+    sed -n 1p "$1"
+    sed -n 's/^World: \(.*\)$/In the world: \1./p' "$1"
+    printf '\n```diff\n'
+    sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
+    printf '```\n\n'
+    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  [0-9]* elements' | sed 's/^/    /'
+    sed -n 's/^Because: \(.*\)$/The prediction was another place: \1/p' "$1" | sed '1s/^/\n/'
+}
+
+shown=
+while IFS= read -r line; do
+    case $line in
+    '@table') cat "$OUT/faults/table" ;;
+    '@mutants') sed 's/^/    /' "$OUT/mutants/summary" ;;
+    '@bug '*)
+        patch=$(echo tests/faults/"${line#@bug }"-*.patch)
+        show_bug "$patch" || exit
+        shown="$shown $patch"
+        ;;
+    *) printf '%s\n' "$line" ;;
+    esac
+done <notes/06-bugs.in
+for patch in tests/faults/*.patch; do
+    case $shown in *"$patch"*) ;; *) echo "notes/06-bugs.in: no @bug line shows $patch" >&2; exit 1 ;; esac
+done
