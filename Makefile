@@ -132,6 +132,11 @@ exhaustive: $(BUILD)/exhaustive ## exp and GELU at all 2^32 floats against doubl
 $(BUILD)/exhaustive: $(BUILD)/obj/tests/exhaustive.o $(BUILD)/obj/common/numeric.o $(BUILD)/obj/common/status.o
 	$(LINK)
 
+# valgrind knows no AVX-512.
+valgrind: ## run the programs on tiny models under memcheck
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/valgrind CFLAGS='-O1 -g' PORTABLE=1 all
+	@tests/memcheck.sh $(BUILD)/valgrind
+
 # Hostile input: one libFuzzer program for each file there but the frame that they share.
 FUZZ := $(filter-out fuzz,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 FUZZERS := $(FUZZ:%=$(BUILD)/fuzz-%)
@@ -171,7 +176,7 @@ lint: ## check the layout, the code and the shell scripts
 	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done
 	clang-format --dry-run -Werror $(SOURCES)
 	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
-	shellcheck .ci/* common/models/*.sh notes/*.sh tests/*/*.sh
+	shellcheck .ci/* common/models/*.sh notes/*.sh tests/*.sh tests/*/*.sh
 format: ## lay the code out
 	clang-format -i $(SOURCES)
 
@@ -180,6 +185,9 @@ deps: ## install what building, bench, plots and tests need (apt-get or Homebrew
 	@$(ENVIRONMENT) .ci/deps run
 deps-lint: ## install what lint and sanitize need
 	@$(ENVIRONMENT) .ci/deps lint
+
+deps-fuzz: ## install what fuzz and valgrind need
+	@$(ENVIRONMENT) .ci/deps fuzz
 
 deps-matrix: ## install what matrix needs, and unpack arm64 libraries into build/matrix
 	@$(ENVIRONMENT) .ci/deps matrix

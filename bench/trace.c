@@ -71,6 +71,7 @@ void trace_free(trace *t)
 {
     memory_free(t->digest);
     memory_free(t->drafted);
+    *t = (trace){0};
 }
 
 // FNV-1a over 32-bit words, with the length; never 0.
