@@ -75,22 +75,32 @@ static status digests(const lab *l, json_t **out)
     return NULL;
 }
 
+static status list_places_as_json(const lab *l, json_t **out)
+{
+    *out = json_array();
+    for (size_t i = 0; i < l->xs; i++)
+        if (json_array_append_new(*out, json_integer((json_int_t)l->x[i])) != 0)
+            return memory_failed("the list of places");
+    return NULL;
+}
+
 // NAME-context.json as it is at the beginning.
 static status describe(const lab *l, json_t **out)
 {
-    json_t *models = NULL, *places = json_array();
+    json_t *models = NULL, *places = NULL;
     status failed = machine_context(l->models[0], out);
     if (!failed)
         failed = digests(l, &models);
-    for (size_t i = 0; i < l->xs; i++)
-        json_array_append_new(places, json_integer((json_int_t)l->x[i]));
+    if (!failed)
+        failed = list_places_as_json(l, &places);
     json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I]}", "name", l->what->name, "x", l->what->x, "places",
                               places, "models", models, "seed", (json_int_t)l->o->seed, "fitted",
                               (json_int_t)l->x[l->first], (json_int_t)l->x[l->last]);
     json_decref(models);
     json_decref(places);
-    if (!failed && json_object_set_new(*out, "experiment", about) != 0)
+    if (!failed && json_object_set(*out, "experiment", about) != 0)
         failed = memory_failed("the description of an experiment");
+    json_decref(about);
     return failed;
 }
 
@@ -110,16 +120,19 @@ static const char *difference(const json_t *old, const json_t *now)
     return NULL;
 }
 
-// The description that samples which can be gone on with have left; NULL: there are none.
-static json_t *earlier(const lab *l, const char *file, const json_t *now)
+// *old: the description that samples which can be gone on with have left; NULL: there are none.
+static status earlier(const lab *l, const char *file, const json_t *now, json_t **old)
 {
-    char path[FILE_PATH_SIZE];
-    json_t *old = file_path(l->dir, file, path) ? NULL : json_load_file(path, 0, NULL);
-    const char *other = old ? difference(old, now) : NULL;
+    *old = NULL;
+    status failed = file_exists(l->dir, file) ? file_read_json(l->dir, file, old) : NULL;
+    if (failed)
+        return status_fail("%s; or remove it to begin anew", failed);
+    const char *other = *old ? difference(*old, now) : NULL;
     if (!other)
-        return old;
-    fprintf(stderr, "note: %s: measured with another %s: begun anew\n", path, other);
-    json_decref(old);
+        return NULL;
+    fprintf(stderr, "note: %s/%s: measured with another %s: begun anew\n", l->dir, file, other);
+    json_decref(*old);
+    *old = NULL;
     return NULL;
 }
 
@@ -146,8 +159,10 @@ static status open_rounds(lab *l, const char *context_file, const json_t *contex
                             .samples = l->o->samples,
                             .budget_s = l->budget_s,
                             .seed = l->o->seed};
-    json_t *old = earlier(l, context_file, context);
-    status failed = rounds_open(&job, l->dir, file, old, &l->rounds);
+    json_t *old;
+    status failed = earlier(l, context_file, context, &old);
+    if (!failed)
+        failed = rounds_open(&job, l->dir, file, old, &l->rounds);
     if (old)
         rounds_resume(&l->rounds, json_object_get(old, "experiment"));
     json_decref(old);
@@ -219,7 +234,7 @@ static status run(lab *l)
     status failed = load(l);
     if (!failed)
         failed = choose_places(l);
-    if (!failed)
+    if (!failed && l->what->open)
         failed = l->what->open(l);
     if (failed)
         return failed;

@@ -22,14 +22,14 @@ typedef struct experiment {
     const char *counted;                     // what `count` counts: "multiply_adds" or "bytes"
     double budget_s;
     size_t (*most)(const config *c);                                   // the largest x there can be
-    status (*open)(lab *l);                                            // makes what measure needs
+    status (*open)(lab *l);                                            // makes what measure needs; NULL: nothing
     status (*measure)(lab *l, size_t which, size_t i, double *values); // one sample at x[i]: (metrics)
     double (*count)(const lab *l, size_t metric, size_t which, size_t i);
     // Bytes read anew in each step: slopes are fitted where one cache holds them. NULL: they are fitted from `from` on.
     double (*bytes)(const lab *l, size_t i);
     size_t from;
-    size_t reach;                   // tokens that a sample needs beyond x
-    void (*conclude)(const lab *l); // prints what there is to say besides; NULL: nothing
+    size_t reach;                     // tokens that a sample needs beyond x
+    status (*conclude)(const lab *l); // prints what there is to say besides; NULL: nothing
 } experiment;
 
 // An experiment under way.
@@ -50,6 +50,18 @@ struct lab {
 // All of them, in the order of the course.
 enum { EXPERIMENTS = 8 };
 extern const experiment experiments[EXPERIMENTS];
+
+// Whether decoder `which` computes every row anew: the first does, what the others are compared with. And the first row
+// that its step at context t computes.
+static inline bool lab_recomputes(size_t which)
+{
+    return which == 0;
+}
+
+static inline size_t lab_first_row(size_t which, size_t t)
+{
+    return lab_recomputes(which) ? 0 : t;
+}
 
 // The model that x[i] is about, and what is measured with on it.
 model *lab_model(const lab *l, size_t i);

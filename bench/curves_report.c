@@ -69,14 +69,24 @@ static series take_series(const lab *l, size_t metric, size_t which, size_t firs
     return s;
 }
 
-// Calls `print` for each curve.
-static void each_series(const lab *l, bool fitted, FILE *f, void print(FILE *f, const lab *l, const series *s))
+// Whether there are enough points for a model of `terms` terms and its errors, all positive as logarithms want them.
+static bool can_fit(const series *s, size_t terms)
 {
-    for (size_t metric = 0; metric < l->metrics; metric++)
-        for (size_t which = 0; which < DECODERS; which++) {
-            series s = take_series(l, metric, which, fitted ? l->first : 0, fitted ? l->last : l->xs - 1);
-            print(f, l, &s);
-        }
+    for (size_t i = 0; i < s->n; i++)
+        if (s->y[i] <= 0)
+            return false;
+    return s->n > terms;
+}
+
+// Calls `print` for each curve.
+static status each_series(const lab *l, bool fitted, FILE *f, status print(FILE *f, const lab *l, const series *s))
+{
+    status failed = NULL;
+    for (size_t i = 0; i < l->metrics * DECODERS && !failed; i++) {
+        series s = take_series(l, i / DECODERS, i % DECODERS, fitted ? l->first : 0, fitted ? l->last : l->xs - 1);
+        failed = print(f, l, &s);
+    }
+    return failed;
 }
 
 static const char *humane(const lab *l, double value, char text[HUMANE])
@@ -129,103 +139,127 @@ static void print_table(const lab *l)
                model_label(lab_model(l, unverified)));
 }
 
-// The slope of what is counted: what theory says of these very places.
-static double counted_slope(const series *s)
+// What a line on log-log axes says, and the slope of what is counted: of these very places.
+static status fit_slopes(const series *s, fit_power *measured, double *counted)
 {
-    fit_power counted;
-    return fit_power_law(s->x, s->counted, s->n, &counted) ? NAN : counted.slope.value;
+    fit_power p;
+    status failed = fit_power_law(s->x, s->y, s->n, measured);
+    if (!failed)
+        failed = fit_power_law(s->x, s->counted, s->n, &p);
+    *counted = failed ? NAN : p.slope.value;
+    return failed;
 }
 
-static void print_slope(FILE *f, const lab *l, const series *s)
+static status print_slope(FILE *f, const lab *l, const series *s)
 {
     (void)l;
     fit_power p;
-    if (fit_power_law(s->x, s->y, s->n, &p))
-        fprintf(f, "  %-18s  too few samples\n", s->name);
-    else
-        fprintf(f, "  %-18s  %8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", s->name, p.slope.value, p.slope.lo, p.slope.hi,
-                counted_slope(s), p.r2);
+    double counted;
+    fprintf(f, "  %-18s  ", s->name);
+    if (!can_fit(s, 2)) {
+        fprintf(f, "too few points\n");
+        return NULL;
+    }
+    status failed = fit_slopes(s, &p, &counted);
+    if (!failed)
+        fprintf(f, "%8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", p.slope.value, p.slope.lo, p.slope.hi, counted, p.r2);
+    return failed;
 }
 
-static void print_slopes(const lab *l)
+static status print_slopes(const lab *l)
 {
     char lo[HUMANE], hi[HUMANE];
     printf("\nSlopes on log-log axes, from %zu to %zu", l->x[l->first], l->x[l->last]);
     if (l->level)
-        printf(": there what each step reads anew, %s to %s,\nis held by %s",
+        printf(": what each step reads anew, %s to %s, is held\nby %s there, and nowhere else",
                humane_bytes(l->what->bytes(l, l->first), lo), humane_bytes(l->what->bytes(l, l->last), hi), l->level);
     printf("\n\n  %-18s  %8s  %17s  %8s  %s\n", "", "measured", "95 % interval", "counted", "R^2");
-    each_series(l, true, stdout, print_slope);
+    return each_series(l, true, stdout, print_slope);
 }
 
-static void print_local(FILE *f, const lab *l, const series *s)
+static void print_neighbours(FILE *f, const char *name, const double *x, const double *y, size_t n)
 {
-    (void)l;
     double slopes[CURVES_X];
-    fprintf(f, "  %-18s", s->name);
-    fit_local_slopes(s->x, s->y, s->n, slopes);
-    for (size_t i = 0; i + 1 < s->n; i++)
-        fprintf(f, "  %5.2f", slopes[i]);
-    fprintf(f, "\n  %-18s", "  counted");
-    fit_local_slopes(s->x, s->counted, s->n, slopes);
-    for (size_t i = 0; i + 1 < s->n; i++)
+    fprintf(f, "  %-18s", name);
+    fit_local_slopes(x, y, n, slopes);
+    for (size_t i = 0; i + 1 < n; i++)
         fprintf(f, "  %5.2f", slopes[i]);
     fprintf(f, "\n");
 }
 
-static void print_local_slopes(const lab *l)
+static status print_local(FILE *f, const lab *l, const series *s)
+{
+    (void)l;
+    print_neighbours(f, s->name, s->x, s->y, s->n);
+    print_neighbours(f, "  counted", s->x, s->counted, s->n);
+    return NULL;
+}
+
+static status print_local_slopes(const lab *l)
 {
     printf("\nSlopes between neighbours, from the place below to the next\n\n  %-18s", "");
     for (size_t i = 0; i + 1 < l->xs; i++)
         printf("  %5zu", l->x[i]);
     printf("\n");
-    each_series(l, false, stdout, print_local);
+    return each_series(l, false, stdout, print_local);
 }
 
 // The three coefficients with their intervals, and how far the curve lies off; then all models, best first.
-static void print_models(FILE *f, const lab *l, const series *s)
+static status print_model(FILE *f, const lab *l, const series *s)
 {
     (void)l;
     fit_model m, ranked[FIT_CANDIDATES];
     fprintf(f, "  %-18s", s->name);
-    if (fit_physical(s->x, s->y, NULL, s->n, &m)) {
-        fprintf(f, "  too few samples\n");
-        return;
+    if (!can_fit(s, FIT_TERMS)) {
+        fprintf(f, "  too few points\n");
+        return NULL;
     }
+    status failed = fit_physical(s->x, s->y, NULL, s->n, &m);
+    if (!failed && fit_candidates(s->x, s->y, NULL, s->n, ranked, FIT_CANDIDATES) < FIT_CANDIDATES)
+        failed = memory_failed("the models of a curve");
+    if (failed)
+        return failed;
     for (size_t i = 0; i < FIT_TERMS; i++) {
         char interval[48];
         snprintf(interval, sizeof interval, "(%.3g to %.3g)", m.coefficient[i].lo, m.coefficient[i].hi);
         fprintf(f, " %9.3g %-22s", m.coefficient[i].value, interval);
     }
     fprintf(f, "%5.1f %%\n  %-18s", 100 * m.rms_relative, "");
-    size_t n = fit_candidates(s->x, s->y, NULL, s->n, ranked, FIT_CANDIDATES);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < FIT_CANDIDATES; i++)
         fprintf(f, "%s %s (%.1f %%)", i == 0 ? "  best first:" : ",", ranked[i].name, 100 * ranked[i].rms_relative);
     fprintf(f, "\n");
+    return NULL;
 }
 
-static void print_all_models(const lab *l)
+static status print_models(const lab *l)
 {
     printf("\nModels of the whole curve, a + b x + c x^2 in %s (95 %% intervals), and how far it lies off (rms)\n\n"
            "  %-18s %-32s %-32s %-32s\n",
            l->what->unit, "", "        a", "        b", "        c");
-    each_series(l, false, stdout, print_models);
+    return each_series(l, false, stdout, print_model);
 }
 
-static void print_fit_row(FILE *f, const lab *l, const series *s)
+static status print_fit_row(FILE *f, const lab *l, const series *s)
 {
     fit_power p;
     fit_model m;
-    series whole = take_series(l, s->metric, s->which, 0, l->xs - 1);
-    if (fit_power_law(s->x, s->y, s->n, &p) || fit_physical(whole.x, whole.y, NULL, whole.n, &m))
-        return;
+    double counted;
+    const series whole = take_series(l, s->metric, s->which, 0, l->xs - 1);
+    if (!can_fit(s, 2) || !can_fit(&whole, FIT_TERMS))
+        return NULL;
+    status failed = fit_slopes(s, &p, &counted);
+    if (!failed)
+        failed = fit_physical(whole.x, whole.y, NULL, whole.n, &m);
+    if (failed)
+        return failed;
     results_csv_text(f, model_label(l->models[0]));
     fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", decoders[s->which]->name,
             l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo, p.slope.hi, p.factor,
-            p.r2, counted_slope(s));
+            p.r2, counted);
     for (size_t i = 0; i < FIT_TERMS; i++)
         fprintf(f, ",%.6g,%.6g,%.6g", m.coefficient[i].value, m.coefficient[i].lo, m.coefficient[i].hi);
     fprintf(f, ",%.5f\n", m.rms_relative);
+    return NULL;
 }
 
 static status print_fits(FILE *f, const void *what)
@@ -233,44 +267,49 @@ static status print_fits(FILE *f, const void *what)
     fputs("model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,a,a_lo,a_hi,b,b_lo,b_hi,"
           "c,c_lo,c_hi,rms_relative\n",
           f);
-    each_series(what, true, f, print_fit_row);
-    return NULL;
-}
-
-static void print_count_rows(FILE *f, const lab *l, const series *s)
-{
-    for (size_t i = 0; i < s->n; i++) {
-        results_csv_text(f, model_label(lab_model(l, i)));
-        fprintf(f, ",%s,%s,%.0f,%.0f\n", decoders[s->which]->name, l->what->metrics[s->metric], s->x[i], s->counted[i]);
-    }
+    return each_series(what, true, f, print_fit_row);
 }
 
 static status print_counts(FILE *f, const void *what)
 {
     const lab *l = what;
     fprintf(f, "model,decoder,metric,%s,%s\n", l->what->x, l->what->counted);
-    each_series(l, false, f, print_count_rows);
+    for (size_t metric = 0; metric < l->metrics; metric++)
+        for (size_t cell = 0; cell < DECODERS * l->xs; cell++) {
+            const size_t which = cell / l->xs, i = cell % l->xs;
+            results_csv_text(f, model_label(lab_model(l, i)));
+            fprintf(f, ",%s,%s,%zu,%.0f\n", decoders[which]->name, l->what->metrics[metric], l->x[i],
+                    l->what->count(l, metric, which, i));
+        }
     return NULL;
+}
+
+static status write_files(const lab *l)
+{
+    static const char *const names[] = {"summary", "counts", "fits"};
+    status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts, print_fits};
+    const void *const whats[] = {&l->rounds, l, l};
+    status failed = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !failed; i++) {
+        char file[64];
+        snprintf(file, sizeof file, "%s-%s.csv", l->what->name, names[i]);
+        failed = results_write(l->dir, file, prints[i], whats[i]);
+    }
+    return failed;
 }
 
 status lab_report(const lab *l)
 {
-    char summary[64], counts[64], fits[64];
-    snprintf(summary, sizeof summary, "%s-summary.csv", l->what->name);
-    snprintf(counts, sizeof counts, "%s-counts.csv", l->what->name);
-    snprintf(fits, sizeof fits, "%s-fits.csv", l->what->name);
-    status failed = results_write(l->dir, summary, rounds_print_summary, &l->rounds);
-    if (!failed)
-        failed = results_write(l->dir, counts, print_counts, l);
-    if (!failed)
-        failed = results_write(l->dir, fits, print_fits, l);
+    status failed = write_files(l);
     if (failed)
         return failed;
     print_table(l);
-    print_slopes(l);
-    print_local_slopes(l);
-    print_all_models(l);
-    if (l->what->conclude)
-        l->what->conclude(l);
-    return rounds_print_noise(&l->rounds);
+    failed = print_slopes(l);
+    if (!failed)
+        failed = print_local_slopes(l);
+    if (!failed)
+        failed = print_models(l);
+    if (!failed && l->what->conclude)
+        failed = l->what->conclude(l);
+    return failed ? failed : rounds_print_noise(&l->rounds);
 }

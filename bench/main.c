@@ -9,6 +9,7 @@
 #include "bench/measure.h"
 #include "bench/options.h"
 #include "bench/profile.h"
+#include "bench/race.h"
 #include "bench/verify.h"
 #include "common/numeric.h"
 
@@ -24,6 +25,7 @@ static const struct {
     {"count", count_command, "multiply-adds, exps and bytes of every stage, counted from what is computed"},
     {"profile", profile_command, "where the time of a pass goes, stage by stage"},
     {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},
+    {"race", race_command, "both decoders generate the same text, one above the other: see it first"},
     {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };

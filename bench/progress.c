@@ -10,7 +10,7 @@
 
 enum { BAR = 30, LINE = 78, REDRAW_NS = 100000000 };
 
-static bool wants_colour(void)
+bool progress_wants_colour(void)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     return !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
@@ -18,8 +18,10 @@ static bool wants_colour(void)
 
 progress progress_begin(const char *label)
 {
-    return (progress){
-        .label = label, .begin_ns = clock_ns(), .shown = isatty(STDERR_FILENO) == 1, .coloured = wants_colour()};
+    return (progress){.label = label,
+                      .begin_ns = clock_ns(),
+                      .shown = isatty(STDERR_FILENO) == 1,
+                      .coloured = progress_wants_colour()};
 }
 
 static void draw(const progress *p, double done, double left_s)

@@ -11,6 +11,9 @@ typedef struct progress {
     bool shown, coloured;        // coloured unless NO_COLOR is set or TERM is dumb
 } progress;
 
+// Whether colours are welcome: not if NO_COLOR is set (no-color.org) or TERM is dumb or missing.
+bool progress_wants_colour(void);
+
 // Starts the clock; label is borrowed.
 progress progress_begin(const char *label);
 

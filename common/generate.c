@@ -314,7 +314,8 @@ int generate_main(const decoder_api *api, int argc, char **argv)
     run r = {.api = api};
     fill_standard_streams();
     signal(SIGPIPE, SIG_IGN); // a reader that has gone shows as an error of a write
-    status s = options_parse(argc, argv, &r.options);
+    const options defaults = {.model = model_default(), .tokens = OPTIONS_TOKENS, .sampling = {.top_p = 1}};
+    status s = options_parse(argc, argv, &defaults, &r.options);
     int failure = s ? USAGE_ERROR : FAILED;
     if (!s)
         s = numeric_ready(api->name);

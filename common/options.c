@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "common/input.h"
-#include "common/model.h"
 
-enum { DEFAULT_TOKENS = 128, MOST = 2147483647 };
+enum { MOST = 2147483647 };
 
 // Options without a short form.
 enum { IGNORE_EOS = 256, IDS, PRINT_IDS, LOGITS, ALL_LOGITS, JSON, VERSION };
@@ -66,7 +65,7 @@ void options_help(FILE *f, const char *program)
             "Examples:\n"
             "  %s -n 60 \"ROMEO:\"\n"
             "  %s -t 0.8 -p 0.95 -s 7 - < opening.txt\n",
-            program, DEFAULT_TOKENS, program, program);
+            program, OPTIONS_TOKENS, program, program);
 }
 
 static status whole(const char *option, uint64_t most, uint64_t *out)
@@ -154,7 +153,7 @@ static status parse_one(int code, char **argv, options *o)
 }
 
 // What no option can tell alone: that there is one prompt, and a file of its own for each matrix.
-static status check(int argc, char **argv, options *o)
+static status check(int argc, char **argv, const options *unless_given, options *o)
 {
     if (argc - optind > 1)
         return status_fail("'%s' and '%s': give one PROMPT, in quotation marks", argv[optind], argv[optind + 1]);
@@ -162,15 +161,17 @@ static status check(int argc, char **argv, options *o)
     if (o->prompt && o->ids)
         return status_fail("both a PROMPT, '%s', and --ids: give one of them", o->prompt);
     if (!o->prompt && !o->ids)
+        o->prompt = unless_given->prompt;
+    if (!o->prompt && !o->ids)
         return status_fail("no prompt: give a PROMPT in quotation marks, - to read standard input, or --ids");
     if (o->logits && o->all_logits && strcmp(o->logits, o->all_logits) == 0)
         return status_fail("--logits and --all-logits both name '%s': give two files", o->logits);
     return NULL;
 }
 
-status options_parse(int argc, char **argv, options *out)
+status options_parse(int argc, char **argv, const options *unless_given, options *out)
 {
-    *out = (options){.model = model_default(), .tokens = DEFAULT_TOKENS, .sampling = {.top_p = 1}};
+    *out = *unless_given;
     optind = 1;
     opterr = 0;
     for (int code; (code = getopt_long(argc, argv, short_options, long_options, NULL)) != -1;) {
@@ -178,5 +179,5 @@ status options_parse(int argc, char **argv, options *out)
         if (s || out->help || out->version)
             return s;
     }
-    return check(argc, argv, out);
+    return check(argc, argv, unless_given, out);
 }

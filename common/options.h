@@ -22,8 +22,11 @@ typedef struct options {
     const char *all_logits;
 } options;
 
-// Reads the arguments (borrowed) with getopt_long. Every failure is a usage error.
-status options_parse(int argc, char **argv, options *out);
+enum { OPTIONS_TOKENS = 128 }; // generated unless another number is given
+
+// Reads the arguments (borrowed) with getopt_long. What they leave out is as in `unless_given`: with a prompt there,
+// none has to be given. Every failure is a usage error.
+status options_parse(int argc, char **argv, const options *unless_given, options *out);
 
 // What --help prints; `program` is the name to call it by.
 void options_help(FILE *f, const char *program);

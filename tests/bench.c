@@ -4,12 +4,10 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,76 +23,12 @@
 #include "common/humane.h"
 #include "common/kv.h"
 #include "common/memory.h"
+#include "tests/command.h"
 #include "tests/support.h"
 
 #define TINY "synthetic:L=1,C=32,H=2,T=64,V=64"
 
 TestSuite(bench, .timeout = 120);
-
-// One run of a command, its standard output caught in a file.
-typedef struct run {
-    status s;
-    int exit_code;
-    char out[8192];
-} run;
-
-// Lets descriptor `fd` write to f. Returns what to hand to restore.
-static int redirect(int fd, FILE *f)
-{
-    int before = dup(fd);
-    fflush(NULL);
-    dup2(fileno(f), fd);
-    return before;
-}
-
-static void restore(int fd, int before)
-{
-    fflush(NULL);
-    dup2(before, fd);
-    close(before);
-}
-
-static run run_command(command *which, const char *const *arguments)
-{
-    run r = {0};
-    char *argv[16] = {0};
-    int argc = 0;
-    for (; arguments[argc]; argc++)
-        argv[argc] = (char *)arguments[argc];
-    FILE *caught = tmpfile(), *nowhere = fopen("/dev/null", "w");
-    int out = redirect(STDOUT_FILENO, caught), err = redirect(STDERR_FILENO, nowhere);
-    r.s = which(argc, argv, &r.exit_code);
-    restore(STDERR_FILENO, err);
-    restore(STDOUT_FILENO, out);
-    rewind(caught);
-    cr_assert_lt(fread(r.out, 1, sizeof r.out, caught), sizeof r.out);
-    fclose(caught);
-    fclose(nowhere);
-    return r;
-}
-
-#define RUN(COMMAND, ...) run_command(COMMAND, (const char *const[]){__VA_ARGS__, NULL})
-
-// The whole of DIR/NAME, as text.
-static char *content(const char *dir, const char *name)
-{
-    static char text[1 << 22];
-    char path[FILE_PATH_SIZE];
-    cr_assert_null(file_path(dir, name, path));
-    FILE *f = fopen(path, "r");
-    cr_assert_not_null(f, "%s is missing", path);
-    text[fread(text, 1, sizeof text - 1, f)] = '\0';
-    fclose(f);
-    return text;
-}
-
-static size_t lines(const char *text)
-{
-    size_t n = 0;
-    for (; (text = strchr(text, '\n')); text++)
-        n++;
-    return n;
-}
 
 static void assert_contexts(const char *text, size_t limit, const size_t *expected, size_t n)
 {
@@ -185,12 +119,13 @@ Test(bench, humane_numbers)
 
 Test(bench, usage_errors_exit_2)
 {
-    run runs[] = {RUN(sweep_command, "sweep", "--nonsense"),    RUN(sweep_command, "sweep", "-x"),
-                  RUN(sweep_command, "sweep", "--samples"),     RUN(sweep_command, "sweep", "--samples", "six"),
-                  RUN(sweep_command, "sweep", "-n", "5"),       RUN(sweep_command, "sweep", "--budget", "-1"),
-                  RUN(sweep_command, "sweep", "-b", "nan"),     RUN(sweep_command, "sweep", "--seed", "1e9"),
-                  RUN(sweep_command, "sweep", "extra"),         RUN(roofline_command, "roofline", "--contexts", "3"),
-                  RUN(roofline_command, "roofline", "-n", "1"), RUN(all_command, "all", "--quick=yes")};
+    command_run runs[] = {
+        RUN(sweep_command, "sweep", "--nonsense"),    RUN(sweep_command, "sweep", "-x"),
+        RUN(sweep_command, "sweep", "--samples"),     RUN(sweep_command, "sweep", "--samples", "six"),
+        RUN(sweep_command, "sweep", "-n", "5"),       RUN(sweep_command, "sweep", "--budget", "-1"),
+        RUN(sweep_command, "sweep", "-b", "nan"),     RUN(sweep_command, "sweep", "--seed", "1e9"),
+        RUN(sweep_command, "sweep", "extra"),         RUN(roofline_command, "roofline", "--contexts", "3"),
+        RUN(roofline_command, "roofline", "-n", "1"), RUN(all_command, "all", "--quick=yes")};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         cr_assert_not_null(runs[i].s, "case %zu is accepted", i);
         cr_assert_eq(runs[i].exit_code, EXIT_USAGE, "case %zu exits %d: %s", i, runs[i].exit_code, runs[i].s);
@@ -216,7 +151,7 @@ Test(bench, the_program_exits_with_what_the_command_says)
 
 Test(bench, help_names_every_option)
 {
-    run sweep = RUN(sweep_command, "sweep", "--help"), roofline = RUN(roofline_command, "roofline", "-h");
+    command_run sweep = RUN(sweep_command, "sweep", "--help"), roofline = RUN(roofline_command, "roofline", "-h");
     cr_assert(!sweep.s && sweep.exit_code == 0);
     for (const char *const *o =
              (const char *const[]){"--model", "--contexts", "--samples", "--budget", "--seed", "--out", NULL};
@@ -232,7 +167,7 @@ Test(bench, failures_name_the_cure)
     support_write(dir, "taken", "", 0);
     char taken[SUPPORT_PATH + 8];
     snprintf(taken, sizeof taken, "%s/taken", dir);
-    run r = RUN(sweep_command, "sweep", "-m", TINY, "-o", taken);
+    command_run r = RUN(sweep_command, "sweep", "-m", TINY, "-o", taken);
     support_assert_refused(r.s, "taken|--out");
     r = RUN(sweep_command, "sweep", "-m", TINY, "-o", dir, "-c", "64");
     support_assert_refused(r.s, "64|63");
@@ -243,38 +178,20 @@ Test(bench, failures_name_the_cure)
     support_remove_dir(dir);
 }
 
-// Fields of one line of a CSV; quoted ones keep their quotes. Returns how many there are.
-static size_t split(const char *line, char fields[8][64])
-{
-    size_t n = 0, length = 0;
-    bool quoted = false;
-    for (; *line && *line != '\n'; line++) {
-        if (*line == '"')
-            quoted = !quoted;
-        if (*line == ',' && !quoted) {
-            fields[n++][length] = '\0';
-            length = 0;
-        } else
-            fields[n][length++] = *line;
-    }
-    fields[n++][length] = '\0';
-    return n;
-}
-
 Test(bench, sweep_writes_every_sample)
 {
     enum { SAMPLES = 6, CONTEXTS = 3, METRICS = 3, ROWS = DECODERS * CONTEXTS * METRICS };
-    char dir[SUPPORT_PATH], f[8][64];
+    char dir[SUPPORT_PATH], f[32][64];
     bool seen[DECODERS * CONTEXTS * SAMPLES] = {0};
     support_make_dir(dir);
-    run r = RUN(sweep_command, "sweep", "-m", TINY, "--samples", "6", "--out", dir);
+    command_run r = RUN(sweep_command, "sweep", "-m", TINY, "--samples", "6", "--out", dir);
     cr_assert(!r.s && r.exit_code == 0, "%d: %s", r.exit_code, r.s);
 
-    const char *samples = content(dir, "samples.csv");
-    cr_assert_eq(lines(samples), 1 + ROWS * SAMPLES);
+    const char *samples = command_file(dir, "samples.csv");
+    cr_assert_eq(command_lines(samples), 1 + ROWS * SAMPLES);
     cr_assert(strncmp(samples, "model,decoder,metric,context,sample,order,ns\n", 45) == 0, "%.60s", samples);
     for (samples = strchr(samples, '\n') + 1; *samples; samples = strchr(samples, '\n') + 1) {
-        cr_assert_eq(split(samples, f), 7, "%.100s", samples);
+        cr_assert_eq(command_split(samples, f), 7, "%.100s", samples);
         cr_assert_str_eq(f[0], "\"" TINY "\"");
         size_t order = strtoull(f[5], NULL, 10), context = strtoull(f[3], NULL, 10);
         cr_assert(context == 16 || context == 32 || context == 63, "context %zu", context);
@@ -285,19 +202,19 @@ Test(bench, sweep_writes_every_sample)
     for (size_t i = 0; i < sizeof seen; i++)
         cr_assert(seen[i], "request %zu left no row", i);
 
-    const char *summary = content(dir, "summary.csv");
-    cr_assert_eq(lines(summary), 1 + ROWS);
+    const char *summary = command_file(dir, "summary.csv");
+    cr_assert_eq(command_lines(summary), 1 + ROWS);
     cr_assert(strncmp(summary, "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n", 65) == 0, "%.80s",
               summary);
     for (summary = strchr(summary, '\n') + 1; *summary; summary = strchr(summary, '\n') + 1) {
-        cr_assert_eq(split(summary, f), 8, "%.100s", summary);
+        cr_assert_eq(command_split(summary, f), 8, "%.100s", summary);
         double median = strtod(f[4], NULL), lo = strtod(f[5], NULL), hi = strtod(f[6], NULL);
         cr_assert(0 < lo && lo <= median && median <= hi, "%.100s", summary);
         cr_assert_str_eq(f[7], "6");
     }
 
-    const char *memory = content(dir, "memory.csv");
-    cr_assert_eq(lines(memory), 1 + CONTEXTS);
+    const char *memory = command_file(dir, "memory.csv");
+    cr_assert_eq(command_lines(memory), 1 + CONTEXTS);
     cr_assert(strstr(memory, "model,context,kv_bytes,naive_activation_bytes\n\"" TINY "\",16,4096,") == memory,
               "%.100s", memory);
     support_remove_dir(dir);
@@ -307,9 +224,9 @@ Test(bench, context_tells_the_circumstances)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    run r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "6", "-s", "7", "-o", dir);
+    command_run r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "6", "-s", "7", "-o", dir);
     cr_assert_null(r.s, "%s", r.s);
-    json_t *context = json_loads(content(dir, "context.json"), 0, NULL);
+    json_t *context = json_loads(command_file(dir, "context.json"), 0, NULL);
     const char *compiler, *flags, *digest;
     int seed, partial, cores, vocabulary;
     json_error_t error;
@@ -330,11 +247,11 @@ Test(bench, the_seed_sets_the_order)
     const char *seeds[] = {"1", "1", "2"};
     support_make_dir(dir);
     for (size_t i = 0; i < 3; i++) {
-        char f[8][64];
+        char f[32][64];
         RUN(sweep_command, "sweep", "-m", TINY, "-n", "6", "-s", seeds[i], "-o", dir);
-        const char *row = strchr(content(dir, "samples.csv"), '\n') + 1;
+        const char *row = strchr(command_file(dir, "samples.csv"), '\n') + 1;
         for (*into[i] = '\0'; *row; row = strchr(row, '\n') + 1) {
-            split(row, f);
+            command_split(row, f);
             if (strcmp(f[2], "step") == 0)
                 sprintf(into[i] + strlen(into[i]), "%c%s ", f[1][0], f[3]);
         }
@@ -344,31 +261,24 @@ Test(bench, the_seed_sets_the_order)
     support_remove_dir(dir);
 }
 
-static void press_ctrl_c(int alarm_number)
-{
-    (void)alarm_number;
-    kill(getpid(), SIGINT);
-}
-
 Test(bench, ctrl_c_keeps_what_is_there)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    signal(SIGALRM, press_ctrl_c);
-    setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 500000}}, NULL);
-    run r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "1000000", "-o", dir);
+    command_interrupt_in(500);
+    command_run r = RUN(sweep_command, "sweep", "-m", TINY, "-n", "1000000", "-o", dir);
     cr_assert_null(r.s, "%s", r.s);
     cr_assert_eq(r.exit_code, EXIT_INTERRUPTED);
     cr_assert(strstr(r.out, "PARTIAL"), "%s", r.out);
-    cr_assert_eq(lines(content(dir, "summary.csv")), 1 + DECODERS * 3 * 3);
-    cr_assert(strstr(content(dir, "context.json"), "\"partial\": true"));
-    char f[8][64];
-    const char *samples = content(dir, "samples.csv"), *last = samples + strlen(samples) - 1;
+    cr_assert_eq(command_lines(command_file(dir, "summary.csv")), 1 + DECODERS * 3 * 3);
+    cr_assert(strstr(command_file(dir, "context.json"), "\"partial\": true"));
+    char f[32][64];
+    const char *samples = command_file(dir, "samples.csv"), *last = samples + strlen(samples) - 1;
     cr_assert_eq(*last, '\n', "the last row is cut");
     while (last > samples && last[-1] != '\n')
         last--;
-    cr_assert_eq(split(last, f), 7, "%s", last);
-    cr_assert_eq(lines(samples), 1 + 3 * (strtoull(f[5], NULL, 10) + 1), "rows are missing");
+    cr_assert_eq(command_split(last, f), 7, "%s", last);
+    cr_assert_eq(command_lines(samples), 1 + 3 * (strtoull(f[5], NULL, 10) + 1), "rows are missing");
     support_remove_dir(dir);
 }
 
@@ -378,7 +288,7 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     support_make_dir(dir);
     snprintf(name, sizeof name, "synthetic:L=1,C=32,H=2,T=64,V=64,seed=%ld",
              (long)getpid()); // no earlier run has recorded it
-    run before = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
+    command_run before = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(before.s, "%s", before.s);
     cr_assert(strstr(before.out, "so far 0 tokens"), "%s", before.out);
 
@@ -392,12 +302,12 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     cr_assert_eq(results_verified(m), 20);
     cr_assert_eq(results_verified(other), 0, "another seed is another model");
 
-    run after = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
+    command_run after = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(after.s, "%s", after.s);
     cr_assert(strstr(after.out, "so far 20 tokens"), "%s", after.out);
     cr_assert(strstr(after.out, " - "), "a longer context is not verified: %s", after.out);
     cr_assert_null(results_record_verified(m, 64));
-    run whole = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
+    command_run whole = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(whole.s, "%s", whole.s);
     cr_assert_not(strstr(whole.out, "so far"), "%s", whole.out);
     cr_assert_not(strstr(whole.out, " - "), "%s", whole.out);
@@ -424,7 +334,7 @@ Test(bench, files_appear_whole_or_not_at_all)
     support_make_dir(dir);
     cr_assert_null(results_write(dir, "x", print_text, "old"));
     cr_assert_not_null(results_write(dir, "x", print_and_fail, "new"));
-    cr_assert_str_eq(content(dir, "x"), "old");
+    cr_assert_str_eq(command_file(dir, "x"), "old");
     char path[FILE_PATH_SIZE];
     cr_assert_null(file_path(dir, "x.part", path));
     cr_assert_neq(access(path, F_OK), 0, "the unfinished file is left beside");
@@ -450,12 +360,12 @@ static void bar_on_terminal(char *text, size_t size)
     int master = posix_openpt(O_RDWR | O_NOCTTY);
     cr_assert(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
     FILE *terminal = fdopen(open(ptsname(master), O_RDWR | O_NOCTTY), "r+");
-    int before = redirect(STDERR_FILENO, terminal);
+    int before = command_redirect(STDERR_FILENO, terminal);
     progress p = progress_begin("testing");
     p.begin_ns -= 3000000000u;
     progress_update(&p, 0.5);
     progress_end(&p);
-    restore(STDERR_FILENO, before);
+    command_restore(STDERR_FILENO, before);
     ssize_t n = read(master, text, size - 1);
     text[n > 0 ? n : 0] = '\0';
     fclose(terminal);
@@ -482,11 +392,11 @@ Test(bench, progress_on_a_terminal)
 Test(bench, progress_is_silent_elsewhere)
 {
     FILE *caught = tmpfile();
-    int before = redirect(STDERR_FILENO, caught);
+    int before = command_redirect(STDERR_FILENO, caught);
     progress p = progress_begin("testing");
     progress_update(&p, 0.5);
     progress_end(&p);
-    restore(STDERR_FILENO, before);
+    command_restore(STDERR_FILENO, before);
     cr_assert_eq(lseek(fileno(caught), 0, SEEK_END), 0);
     fclose(caught);
 }
@@ -509,7 +419,7 @@ Test(bench, probes_measure_something)
 
 Test(bench, roofline_prints_shares)
 {
-    run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6");
+    command_run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6");
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     static const char *const targets[] = {"prefill of 63 tokens", "its linear layers alone", "step at 63 tokens"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
@@ -522,28 +432,13 @@ Test(bench, roofline_prints_shares)
     }
 }
 
-// Every allocation fails once: the failure is reported, and the leak checker finds nothing.
-static void assert_survives_failed_allocations(command *which, const char *const *arguments)
-{
-    memory_fail_at(0);
-    run r = run_command(which, arguments);
-    size_t allocations = memory_fail_at(0);
-    cr_assert(!r.s && allocations > 10, "%zu allocations, %s", allocations, r.s);
-    for (size_t n = 1; n <= allocations; n++) {
-        memory_fail_at(n);
-        r = run_command(which, arguments);
-        cr_assert_not_null(r.s, "allocation %zu of %zu failed, and %s did not", n, allocations, arguments[0]);
-    }
-    memory_fail_at(0);
-}
-
 Test(bench, every_allocation_may_fail)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    assert_survives_failed_allocations(
-        sweep_command, (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL});
-    assert_survives_failed_allocations(roofline_command,
-                                       (const char *const[]){"roofline", "-m", TINY, "-n", "6", NULL});
+    command_assert_survives_failed_allocations(
+        sweep_command, (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL}, NULL);
+    command_assert_survives_failed_allocations(roofline_command,
+                                               (const char *const[]){"roofline", "-m", TINY, "-n", "6", NULL}, NULL);
     support_remove_dir(dir);
 }
