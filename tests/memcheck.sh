@@ -10,9 +10,11 @@ tiny=synthetic:L=2,C=20,H=2,T=40,V=50
 
 # Standard input and output are the caller's to redirect.
 check() {
-    echo "$*" >&2
-    valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --log-file=memcheck.%p "./$@" 2>errors && return
-    echo "valgrind: $* fails:" >&2
+    called=$* program=./$1
+    shift
+    echo "$called" >&2
+    valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --log-file=memcheck.%p "$program" "$@" 2>errors && return
+    echo "valgrind: $called fails:" >&2
     cat errors memcheck.* >&2
     exit 1
 }
