@@ -293,10 +293,8 @@ static void empty_folder(void)
 Test(curves, every_allocation_may_fail)
 {
     support_make_dir(folder);
-    const char *layers[] = {"curves", "layers", "-n", "6", "-c", "1-2", "-o", folder, NULL};
     const char *generate[] = {"curves", "generate", "-m", TINY, "-n", "6", "-c", "1-5", "-o", folder, NULL};
     const char *both[] = {"race", "-m", TINY, "--ids", "1,2,3", "-n", "3", NULL};
-    command_assert_survives_failed_allocations(curves_command, layers, empty_folder);
     command_assert_survives_failed_allocations(curves_command, generate, empty_folder);
     command_assert_survives_failed_allocations(race_command, both, NULL);
     support_remove_dir(folder);
