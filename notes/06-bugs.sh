@@ -12,7 +12,8 @@ show_bug() { # PATCH
     sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
     printf '```\n\n'
     sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  [0-9]* elements' | sed 's/^/    /'
-    sed -n 's/^Because: \(.*\)$/The prediction was another place: \1/p' "$1" | sed '1s/^/\n/'
+    echo
+    sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1"
 }
 
 shown=
