@@ -11,8 +11,9 @@ files='kvcache/decoder.c common/kv.c common/attention.c common/kernel.c common/r
 # values that overflow.
 verify_everywhere() { # DIR
     local options expected
-    for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=30,H=2,T=80,V=33 -c 1-80' \
-        '-m synthetic:L=1,C=128,H=2,T=40,V=13 -c 1-40' '-m tests/faults/overflow -c 1-12'; do
+    for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=40,H=2,T=80,V=33 -c 1-80' \
+        '-m synthetic:L=1,C=128,H=2,T=40,V=13 -c 1-40' '-m synthetic:L=1,C=30,H=2,T=20,V=9 -c 1-20' \
+        '-m tests/faults/overflow -c 1-12'; do
         # shellcheck disable=SC2086 # several options
         "$OUT/bench" verify --decoder "$1/plugin.so" --timeout 5 $options >"$1/report" 2>&1 || return
     done
