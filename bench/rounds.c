@@ -145,6 +145,15 @@ static status warm_up(rounds *r, size_t cell)
     return failed;
 }
 
+static void announce(const rounds *r, const char *what)
+{
+    const rounds_job *j = &r->job;
+    fprintf(stderr, "%s, about %.0f s", what, r->planned_s - r->spent_s);
+    if (j->samples == 0 && r->planned_s > 1.1 * j->budget_s)
+        fprintf(stderr, " and not %.0f: fewer than %d samples give no interval", j->budget_s, STATS_MIN_SAMPLES);
+    fputc('\n', stderr);
+}
+
 // Estimates from a short sample what all will take, warms up with the longest, then takes rounds.
 static status measure(rounds *r, const char *what)
 {
@@ -152,7 +161,7 @@ static status measure(rounds *r, const char *what)
     status failed = warm_up(r, find_cell(r, r->job.work(r->job.user, longest) / PROBE_SHARE));
     if (failed)
         return failed;
-    fprintf(stderr, "%s, about %.0f s\n", what, r->planned_s - r->spent_s);
+    announce(r, what);
     machine_warn_if_busy();
     progress bar = progress_begin(r->job.name);
     if (!interrupt_asked())
@@ -221,7 +230,8 @@ static size_t outliers(const rounds *r)
     return found;
 }
 
-// Every sample in the order taken, as the mean of its values' ratios to their medians: first half against second.
+// Every sample in the order taken, as the mean of its values' ratios to their medians: first half against second. A
+// median of 0 (bytes may be none) has no ratios.
 static status find_drift(const rounds *r, drift *out)
 {
     double *pace = memory_array(r->taken, sizeof *pace);
@@ -229,10 +239,10 @@ static status find_drift(const rounds *r, drift *out)
         return memory_failed("the drift");
     for (size_t i = 0; i < r->job.cells * r->job.values; i++) {
         const size_t cell = i / r->job.values, value = i % r->job.values;
-        double median = r->samples[cell] ? rounds_estimate(r, cell, value).median : NAN;
+        double median = r->samples[cell] ? rounds_estimate(r, cell, value).median : 0;
         for (size_t k = 0; k < r->taken; k++)
             if (r->cell[k] == cell)
-                pace[k] += r->values[k * r->job.values + value] / median / (double)r->job.values;
+                pace[k] += (median > 0 ? r->values[k * r->job.values + value] / median : 1) / (double)r->job.values;
     }
     *out = r->taken >= 2 ? stats_drift(pace, r->taken) : (drift){0};
     memory_free(pace);
