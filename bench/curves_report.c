@@ -12,13 +12,16 @@
 
 enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };
 
-// The cache that holds `bytes`, counted from the first level; MACHINE_CACHES: none.
+// The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. What is up to twice as large as a
+// cache is still partly held by it, and belongs to none.
+enum { BETWEEN = MACHINE_CACHES + 1 };
+
 static size_t level_of(double bytes, const size_t caches[MACHINE_CACHES])
 {
     size_t level = 0;
     while (level < MACHINE_CACHES && bytes > (double)caches[level])
         level++;
-    return level;
+    return level > 0 && bytes <= 2 * (double)caches[level - 1] ? BETWEEN : level;
 }
 
 void lab_settle_range(lab *l)
@@ -32,14 +35,16 @@ void lab_settle_range(lab *l)
         l->first++;
     if (!l->what->bytes || caches[MACHINE_CACHES - 1] == 0)
         return;
-    for (size_t level = MACHINE_CACHES + 1, i = l->xs; level-- > 0;) {
-        size_t end = i;
-        while (i > 0 && level_of(l->what->bytes(l, i - 1), caches) == level)
-            i--;
-        if (end - i <= most || most >= ENOUGH_PLACES)
+    for (size_t level = MACHINE_CACHES + 1; level-- > 0 && most < ENOUGH_PLACES;) {
+        size_t end = l->xs, n = 0;
+        while (end > 0 && level_of(l->what->bytes(l, end - 1), caches) != level)
+            end--;
+        while (n < end && level_of(l->what->bytes(l, end - 1 - n), caches) == level)
+            n++;
+        if (n <= most)
             continue;
-        most = end - i;
-        l->first = i;
+        most = n;
+        l->first = end - n;
         l->last = end - 1;
         l->level = names[level];
     }
@@ -171,7 +176,7 @@ static status print_slopes(const lab *l)
     char lo[HUMANE], hi[HUMANE];
     printf("\nSlopes on log-log axes, from %zu to %zu", l->x[l->first], l->x[l->last]);
     if (l->level)
-        printf(": what each step reads anew, %s to %s, is held\nby %s there, and nowhere else",
+        printf(": what a step with a cache reads, %s to %s,\nis all held by %s there",
                humane_bytes(l->what->bytes(l, l->first), lo), humane_bytes(l->what->bytes(l, l->last), hi), l->level);
     printf("\n\n  %-18s  %8s  %17s  %8s  %s\n", "", "measured", "95 % interval", "counted", "R^2");
     return each_series(l, true, stdout, print_slope);

@@ -8,7 +8,7 @@
 #include "common/memory.h"
 
 #define EMBEDDED "" // the model used when none is named
-#define ATTENTION_MODEL "synthetic:L=1,C=64,H=1,T=32768,V=256"
+#define ATTENTION_MODEL "synthetic:L=64,C=64,H=1,T=32768,V=256"
 #define LONG_MODEL "synthetic:L=4,C=64,H=1,T=8192,V=256"
 #define MEMORY_MODEL "synthetic:L=12,C=128,H=2,T=4096,V=256"
 #define LAYER_MODEL "synthetic:L=%zu,C=160,H=2,T=512,V=256"
@@ -262,6 +262,7 @@ const experiment experiments[EXPERIMENTS] = {
      .unit = "bytes",
      .counted = "bytes",
      .budget_s = 10,
+     .from = 512,
      .most = most_tokens,
      .measure = footprint_measure,
      .count = footprint_count,

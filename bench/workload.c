@@ -80,10 +80,9 @@ void parts_free(parts *p)
 // One layer's part of a step that computes the n rows from `first` on.
 typedef void part(parts *p, size_t l, size_t first, size_t n);
 
-// A decoder that recomputes has one layer's keys and values at a time: they are those of layer 0.
 static void attend(parts *p, size_t l, size_t first, size_t n)
 {
-    attention(&p->kept, first == 0 ? 0 : l, first, &p->a, n, &(tap){0});
+    attention(&p->kept, l, first, &p->a, n, &(tap){0});
 }
 
 static void multiply(parts *p, size_t l, size_t first, size_t n)
@@ -96,22 +95,24 @@ static void multiply(parts *p, size_t l, size_t first, size_t n)
     rowops_linear(&w->fcproj, &p->a.hidden, &p->a.change, n);
 }
 
-static double mean_ns(parts *p, part *run, size_t first, size_t t)
+// The mean time of `run` on the first `layers` layers.
+static double mean_ns(parts *p, part *run, size_t layers, size_t first, size_t t)
 {
     uint64_t begin = clock_ns(), passed = 0;
     double times = 0;
     for (; passed < REPEAT_NS; passed = clock_ns() - begin, times++)
-        for (size_t l = 0; l < p->m->config.L; l++)
+        for (size_t l = 0; l < layers; l++)
             run(p, l, first, t + 1 - first);
     return (double)passed / times;
 }
 
 double parts_attention_ns(parts *p, size_t first, size_t t)
 {
-    return mean_ns(p, attend, first, t);
+    const size_t L = p->m->config.L, layers = first == 0 ? 1 : L;
+    return mean_ns(p, attend, layers, first, t) * (double)(L / layers);
 }
 
 double parts_linear_ns(parts *p, size_t first, size_t t)
 {
-    return mean_ns(p, multiply, first, t);
+    return mean_ns(p, multiply, p->m->config.L, first, t);
 }

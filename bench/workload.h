@@ -36,7 +36,8 @@ void parts_free(parts *p);
 
 // Nanoseconds that the rows first..t take in all layers: of attention over the keys 0..t, and of the four matrices.
 // first = 0 is what a naive step does at context t, first = t a cached one. Repeated for a millisecond at least, and
-// the mean is returned: caches are warm.
+// the mean is returned: caches are as warm as so many bytes allow. A naive step has the keys and values of one layer at
+// a time, in the same memory for all, so its attention is timed on one layer and multiplied.
 double parts_attention_ns(parts *p, size_t first, size_t t);
 double parts_linear_ns(parts *p, size_t first, size_t t);
 
