@@ -12,14 +12,15 @@
 
 enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };
 
-// The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. What is up to twice as large as a
-// cache is still partly held by it, and belongs to none.
+// The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. A cache has other things to hold
+// as well, and what is a little too large is still partly there: between half of a cache and twice as much, no level
+// holds it all the time.
 enum { BETWEEN = MACHINE_CACHES + 1 };
 
 static size_t level_of(double bytes, const size_t caches[MACHINE_CACHES])
 {
     size_t level = 0;
-    while (level < MACHINE_CACHES && bytes > (double)caches[level])
+    while (level < MACHINE_CACHES && bytes > (double)caches[level] / 2)
         level++;
     return level > 0 && bytes <= 2 * (double)caches[level - 1] ? BETWEEN : level;
 }

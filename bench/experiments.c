@@ -11,9 +11,9 @@
 #define ATTENTION_MODEL "synthetic:L=64,C=64,H=1,T=32768,V=256"
 #define LONG_MODEL "synthetic:L=4,C=64,H=1,T=8192,V=256"
 #define MEMORY_MODEL "synthetic:L=12,C=128,H=2,T=4096,V=256"
-#define LAYER_MODEL "synthetic:L=%zu,C=160,H=2,T=512,V=256"
+#define LAYER_MODEL "synthetic:L=%zu,C=32,H=1,T=128,V=64"
 
-enum { LAYER_CONTEXT = 256, MOST_LAYERS = 64 };
+enum { LAYER_CONTEXT = 64, MOST_LAYERS = 64 };
 
 static size_t most_steps(const config *c)
 {
@@ -116,9 +116,10 @@ static double count_layers(const lab *l, size_t metric, size_t which, size_t i)
     return count_request(&lab_model(l, i)->config, metric, which, LAYER_CONTEXT);
 }
 
-static double weights_read(const lab *l, size_t i)
+static double weights_and_kv_read(const lab *l, size_t i)
 {
-    return (double)lab_model(l, i)->block_bytes;
+    const model *m = lab_model(l, i);
+    return (double)(m->block_bytes + kv_bytes(&m->config, LAYER_CONTEXT + 1));
 }
 
 // A whole generation, from one token.
@@ -198,7 +199,7 @@ static status conclude_throughput(const lab *l)
 #define CONTEXT                                                                                                        \
     .x = "context", .metrics = {"ttft", "step", "attention"}, .unit = "ns", .counted = "multiply_adds",                \
     .most = most_steps, .open = open_requests_and_parts, .measure = measure_context, .count = count_context,           \
-    .bytes = kv_bytes_read, .reach = 1
+    .reach = 1
 
 const experiment experiments[EXPERIMENTS] = {
     {.name = "attention",
@@ -219,16 +220,18 @@ const experiment experiments[EXPERIMENTS] = {
      .question = "What do the first token and the next one cost, as the context grows?",
      .model = BENCH_MODEL,
      .budget_s = 80,
+     .from = 64,
      CONTEXT},
     {.name = "longcontext",
      .question = "Where do whole steps bend to their asymptotes?",
      .model = LONG_MODEL,
      .budget_s = 40,
+     .bytes = kv_bytes_read,
      CONTEXT},
     {.name = "layers",
      .question = "Does each layer cost the same?",
      .x = "layers",
-     .places = (const size_t[]){1, 2, 4, 8, 16, 0},
+     .places = (const size_t[]){1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 0},
      .metrics = {"ttft", "step"},
      .unit = "ns",
      .counted = "multiply_adds",
@@ -237,7 +240,7 @@ const experiment experiments[EXPERIMENTS] = {
      .open = open_layers,
      .measure = measure_layers,
      .count = count_layers,
-     .bytes = weights_read,
+     .bytes = weights_and_kv_read,
      .reach = LAYER_CONTEXT + 1},
     {.name = "generate",
      .question = "How long does it take to generate n tokens, all in all?",

@@ -222,8 +222,8 @@ Test(curves, the_range_of_a_slope_lies_in_one_cache)
         cr_assert(l.first < l.last && l.last < l.xs && l.level, "%s", experiments[e].name);
         for (size_t level = 0; level < MACHINE_CACHES; level++) {
             double lo = experiments[e].bytes(&l, l.first), hi = experiments[e].bytes(&l, l.last);
-            cr_assert_eq(lo > (double)caches[level], hi > (double)caches[level], "%s: %g and %g bytes part at %zu",
-                         experiments[e].name, lo, hi, caches[level]);
+            cr_assert(hi <= (double)caches[level] / 2 || lo > 2 * (double)caches[level],
+                      "%s: %g to %g bytes are near %zu", experiments[e].name, lo, hi, caches[level]);
         }
     }
 }
