@@ -145,18 +145,28 @@ static double count_generate(const lab *l, size_t metric, size_t which, size_t i
     return cost_request(&l->models[0]->config, lab_recomputes(which), 1, l->x[i]);
 }
 
-// The first number of tokens from which on the cached decoder is faster, by intervals that do not meet.
-static status conclude_generate(const lab *l)
+// The first place from which on the cached decoder's total is below the other's: by the medians, or with `clearly` by
+// intervals that do not meet. xs if there is none.
+static size_t ahead_from(const lab *l, bool clearly)
 {
     size_t i = l->xs;
-    while (i > 0 && lab_estimate(l, 0, DECODERS - 1, i - 1).hi < lab_estimate(l, 0, 0, i - 1).lo)
-        i--;
-    if (i == l->xs)
+    for (; i > 0; i--) {
+        estimate slow = lab_estimate(l, 0, 0, i - 1), fast = lab_estimate(l, 0, DECODERS - 1, i - 1);
+        if (!(clearly ? fast.hi < slow.lo : fast.median < slow.median))
+            break;
+    }
+    return i;
+}
+
+static status conclude_generate(const lab *l)
+{
+    size_t by_medians = ahead_from(l, false), clearly = ahead_from(l, true);
+    if (clearly == l->xs)
         printf("\nThe cache has not paid for itself within %zu tokens.\n", l->x[l->xs - 1]);
     else
-        printf("\nThe cache has paid for itself from %zu token%s on: from there on the intervals of both totals lie "
-               "apart.\n",
-               l->x[i], l->x[i] == 1 ? "" : "s");
+        printf("\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on beyond noise: there the "
+               "intervals lie apart.\n",
+               l->x[by_medians], l->x[clearly]);
     return NULL;
 }
 
