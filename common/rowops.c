@@ -17,12 +17,18 @@ void rowops_embed(const model *m, const int *tokens, size_t first, size_t T, row
 }
 
 // Contract 3: the 16 partial sums of a row go pairwise into one: lane j with lane j + half.
+static inline void fold_sum(float *partial, size_t half)
+{
+    for (size_t j = 0; j < half; j++)
+        partial[j] += partial[j + half];
+}
+
 static float tree_sum(float partial[LANES])
 {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; j++)
-            partial[j] += partial[j + half];
-    return partial[0];
+    fold_sum(partial, 8);
+    fold_sum(partial, 4);
+    fold_sum(partial, 2);
+    return partial[0] + partial[1];
 }
 
 static float row_sum(const float *x, size_t n)
@@ -99,53 +105,51 @@ static float larger(float a, float b)
     return a > b ? a : b;
 }
 
-// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the same everywhere.
+static inline void fold_larger(float *partial, size_t half)
+{
+    for (size_t j = 0; j < half; j++)
+        partial[j] = larger(partial[j], partial[j + half]);
+}
+
+// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the same everywhere. Fills
+// the last 16 lanes with -Inf: no maximum changes for it, and e^-Inf is 0, so that what follows needs no last few
+// elements of its own.
 static float scale_row(float *x, size_t n, float scale)
 {
     float partial[LANES];
     for (size_t j = 0; j < LANES; j++)
         partial[j] = -INFINITY;
-    size_t whole = n / LANES * LANES;
-    for (size_t i = 0; i < whole; i += LANES)
+    for (size_t j = n; j < padded(n); j++)
+        x[j] = -INFINITY;
+    for (size_t i = 0; i < n; i += LANES)
 #pragma omp simd
         for (size_t j = 0; j < LANES; j++) {
             x[i + j] *= scale;
             partial[j] = larger(x[i + j], partial[j]);
         }
-    for (size_t i = whole; i < n; i++) {
-        x[i] *= scale;
-        partial[i - whole] = larger(x[i], partial[i - whole]);
-    }
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; j++)
-            partial[j] = larger(partial[j], partial[j + half]);
-    return partial[0];
+    fold_larger(partial, 8);
+    fold_larger(partial, 4);
+    fold_larger(partial, 2);
+    return larger(partial[0], partial[1]);
 }
 
-static void exp_lanes(float x[LANES], float max)
+// x = e^(x - max); returns the sum. Adding the +0 of the lanes beyond n changes no sum of what is not negative.
+static float exp_row(float *x, size_t n, float max)
 {
+    float partial[LANES] = {0};
+    for (size_t i = 0; i < n; i += LANES)
 #pragma omp simd
-    for (size_t j = 0; j < LANES; j++)
-        x[j] = numeric_exp(x[j] - max);
-}
-
-// x = e^(x - max). The end of a row goes through all lanes too: an exp of one element alone takes as long as 16.
-static void exp_row(float *x, size_t n, float max)
-{
-    float rest[LANES] = {0};
-    size_t whole = n / LANES * LANES;
-    for (size_t i = 0; i < whole; i += LANES)
-        exp_lanes(x + i, max);
-    memcpy(rest, x + whole, (n - whole) * sizeof *x);
-    exp_lanes(rest, max);
-    memcpy(x + whole, rest, (n - whole) * sizeof *x);
+        for (size_t j = 0; j < LANES; j++) {
+            x[i + j] = numeric_exp(x[i + j] - max);
+            partial[j] += x[i + j];
+        }
+    return tree_sum(partial);
 }
 
 void rowops_softmax(float *x, size_t n, float scale)
 {
-    exp_row(x, n, scale_row(x, n, scale));
-    float inverse = 1.0f / row_sum(x, n);
+    float inverse = 1.0f / exp_row(x, n, scale_row(x, n, scale));
 #pragma omp simd
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < padded(n); i++)
         x[i] *= inverse;
 }

@@ -273,7 +273,7 @@ typedef struct shown {
     size_t first, H; // position of row 0; heads
     stage last;
     size_t next; // row of its tile that comes next
-    float scores[TILE_ROWS][LONGEST];
+    float scores[TILE_ROWS][(LONGEST + LANES - 1) / LANES * LANES];
     size_t rows;
 } shown;
 

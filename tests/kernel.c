@@ -119,7 +119,8 @@ Test(rowops, layer_norm_is_near_float64_at_every_width)
 Test(rowops, softmax_is_near_float64_at_every_length)
 {
     for (size_t n = 1; n <= 70; n++) {
-        float *x = awkward_array(n, n), *p = memory_array(n, sizeof *p);
+        float *x = awkward_array(n, n), *p = memory_array(padded(n), sizeof *p);
+        memset(p, 0xff, padded(n) * sizeof *p); // NaN
         memcpy(p, x, n * sizeof *p);
         rowops_softmax(p, n, 0.125f);
         double total = 0, max = -INFINITY;
