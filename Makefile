@@ -61,7 +61,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 $(BUILD)/obj/bench/machine.o: OWN = -DBUILD_FLAGS='"$(strip $(CFLAGS) $(ARCH) $(WIDE) $(CONTRACT))"'
 
 bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that checkpoint)
-	$(BUILD)/bench all $(if $(QUICK),--quick) $(if $(MODEL),-m '$(MODEL)')
+	$(BUILD)/bench all$(if $(QUICK), --quick)$(if $(MODEL), -m '$(MODEL)')
 	@$(MAKE) --no-print-directory plots
 
 # Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.

@@ -18,6 +18,7 @@
 #include "common/memory.h"
 #include "common/numeric.h"
 #include "common/random.h"
+#include "tests/command.h"
 #include "tests/oracle.h"
 #include "tests/support.h"
 
@@ -194,10 +195,9 @@ Test(digest, stages_are_hashed_by_position_then_head)
 
 static void check_refused(const char *file, const char *parts)
 {
-    char *argv[] = {(char *)"digest", (char *)"--check", (char *)file, NULL};
-    int exit_code = 0;
-    support_assert_refused(digest_command(3, argv, &exit_code), parts);
-    cr_assert_eq(exit_code, 0); // bench makes 1 of it
+    command_run r = RUN(digest_command, "digest", "--check", file);
+    support_assert_refused(r.s, parts);
+    cr_assert_eq(r.exit_code, 0); // bench makes 1 of it
 }
 
 Test(digest, bad_files_of_digests_are_refused)
@@ -228,10 +228,10 @@ Test(digest, a_difference_is_exit_status_1)
     support_make_dir(dir);
     support_write(dir, "golden.txt", wrong, strlen(wrong));
     snprintf(path, sizeof path, "%s/golden.txt", dir);
-    char *argv[] = {(char *)"digest", (char *)"--check", path, NULL};
-    int exit_code = 0;
-    cr_assert_null(digest_command(3, argv, &exit_code));
-    cr_assert_eq(exit_code, 1);
+    command_run r = RUN(digest_command, "digest", "--check", path);
+    cr_assert_null(r.s, "%s", r.s);
+    cr_assert_eq(r.exit_code, 1);
+    cr_assert(strncmp(r.out, "DIFFERS ", 8) == 0 && strstr(r.out, "0 equal, 1 differ, 0 skipped"), "%s", r.out);
     support_remove_dir(dir);
 }
 
