@@ -178,5 +178,5 @@ status count_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     status s = bench_options_parse(argc, argv, "m:c:", usage, &o, exit_code);
-    return s || o.help ? s : passes_at_each(o.model, o.contexts, count_passes, NULL);
+    return s || o.help ? s : passes_at_each(o.model, o.contexts, count_passes, NULL, exit_code);
 }

@@ -194,10 +194,12 @@ static status measure(lab *l)
 static status list_places(lab *l, size_t most)
 {
     size_t *list, n;
-    status failed =
-        l->o->contexts ? contexts_parse(l->o->contexts, most, &list, &n) : contexts_doubling(most, &list, &n);
-    if (!failed && n > CURVES_X)
+    status failed = l->o->contexts ? bench_options_contexts(l->o->contexts, most, &list, &n, &l->exit_code)
+                                   : contexts_doubling(most, &list, &n);
+    if (!failed && n > CURVES_X) {
         failed = status_fail("--contexts: %zu places are more than the %d of an experiment", n, CURVES_X);
+        l->exit_code = EXIT_USAGE;
+    }
     for (size_t i = 0; i < n && !failed; i++)
         l->x[l->xs++] = list[i];
     memory_free(list);
@@ -254,7 +256,7 @@ static void release(lab *l)
 }
 
 // An experiment with `share` times its own budget.
-static status run_experiment(const experiment *e, const bench_options *o, const char *dir, double share, bool *partial)
+static status run_experiment(const experiment *e, const bench_options *o, const char *dir, double share, int *exit_code)
 {
     lab *l = memory_array(1, sizeof *l);
     if (!l)
@@ -262,7 +264,7 @@ static status run_experiment(const experiment *e, const bench_options *o, const 
     *l = (lab){.what = e, .o = o, .budget_s = share * e->budget_s};
     snprintf(l->dir, sizeof l->dir, "%s", dir);
     status failed = run(l);
-    *partial = l->rounds.partial;
+    *exit_code = !failed && l->rounds.partial ? EXIT_INTERRUPTED : l->exit_code;
     release(l);
     memory_free(l);
     return failed;
@@ -299,7 +301,7 @@ static status make_folder(char dir[FILE_PATH_SIZE])
     return failed ? failed : results_make(folder, dir);
 }
 
-static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS], bool *partial)
+static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS], int *exit_code)
 {
     char dir[FILE_PATH_SIZE];
     double budgets_s = 0;
@@ -308,16 +310,16 @@ static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS],
     status failed = results_make(o->out, dir);
     if (!failed && !o->out)
         failed = make_folder(dir);
-    for (size_t i = 0; i < EXPERIMENTS && !failed && !*partial; i++)
+    for (size_t i = 0; i < EXPERIMENTS && !failed && *exit_code == 0; i++)
         if (chosen[i])
-            failed = run_experiment(&experiments[i], o, dir, o->budget_s > 0 ? o->budget_s / budgets_s : 1, partial);
+            failed = run_experiment(&experiments[i], o, dir, o->budget_s > 0 ? o->budget_s / budgets_s : 1, exit_code);
     return failed;
 }
 
 status curves_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    bool chosen[EXPERIMENTS] = {false}, partial = false;
+    bool chosen[EXPERIMENTS] = {false};
     status failed = bench_options_parse(argc, argv, "*m:c:b:n:s:o:", "", &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
@@ -333,9 +335,7 @@ status curves_command(int argc, char **argv, int *exit_code)
         return failed;
     }
     interrupt_catch();
-    failed = run_chosen(&o, chosen, &partial);
+    failed = run_chosen(&o, chosen, exit_code);
     interrupt_release();
-    if (!failed && partial)
-        *exit_code = EXIT_INTERRUPTED;
     return failed;
 }

@@ -45,6 +45,7 @@ struct lab {
     size_t first, last; // slopes are fitted to x[first..last], which was settled before the run
     const char *level;  // of the memory hierarchy that holds `bytes` there, and nowhere else; NULL: no matter
     rounds rounds;
+    int exit_code; // EXIT_USAGE where --contexts is wrong
 };
 
 // All of them, in the order of the course.

@@ -20,7 +20,8 @@ static const char USAGE[] =
     "Exit status 0: done; 1: decoders or digests differ, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
-    "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100\n"
+    "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100, as far as\n"
+    "                                 the model goes\n"
     "  -S, --stages                   instead, one digest a stage and layer of a pass over the longest context\n"
     "  -C, --check FILE               instead, compute every line of FILE and compare\n"
     "  -q, --quick                    with --check: leave out what takes more than 2e9 multiply-adds\n"
@@ -28,9 +29,20 @@ static const char USAGE[] =
     "  -t, --timeout SECONDS          a plug-in's call that takes longer hangs; default: 60\n";
 
 #define EMBEDDED "embedded" // the default model's name in a file of digests: its path differs from place to place
+enum { LIST = 64 };         // room for the usual contexts
 
-// Contexts around the panels' and tiles' ends, and one of several tiles.
-#define CONTEXTS "1,2,15-17,31-33,100"
+// Contexts around the panels' and tiles' ends, and one of several tiles: those up to T, or else T itself, as a list.
+static void usual_contexts(size_t T, char text[LIST])
+{
+    static const size_t ranges[][2] = {{1, 1}, {2, 2}, {15, 17}, {31, 33}, {100, 100}};
+    size_t done = 0;
+    for (size_t i = 0, used = 0; done < T && i < sizeof ranges / sizeof *ranges; i++) {
+        const size_t first = ranges[i][0] < T ? ranges[i][0] : T, last = ranges[i][1] < T ? ranges[i][1] : T;
+        used += (size_t)snprintf(text + used, LIST - used, first == last ? "%s%zu" : "%s%zu-%zu", done ? "," : "",
+                                 first, last);
+        done = last;
+    }
+}
 
 static void hash_floats(SHA2_CTX *sha, const float *values, size_t n)
 {
@@ -211,7 +223,9 @@ static status common_digest(asked of, const model *m, const size_t *contexts, si
 // A model, and the contexts to look at.
 typedef struct subject {
     model *m;
+    const char *list;
     size_t *contexts, n; // (n), ascending
+    char usual[LIST];
 } subject;
 
 static void release(subject *of)
@@ -220,27 +234,16 @@ static void release(subject *of)
     model_free(of->m);
 }
 
-static status prepare(const char *name, const char *contexts, subject *out)
+// contexts: a list, or NULL for the usual ones. Release it after a failure too.
+static status prepare(const char *name, const char *contexts, subject *out, int *exit_code)
 {
-    *out = (subject){0};
+    *out = (subject){.list = contexts ? contexts : out->usual};
     status s = model_load(strcmp(name, EMBEDDED) == 0 ? model_default() : name, &out->m);
     if (s)
         return s;
-    s = contexts_parse(contexts, out->m->config.T, &out->contexts, &out->n);
-    if (s)
-        release(out);
-    return s;
-}
-
-static status compute(asked who, const char *name, const char *contexts, char hex[DIGEST_HEX])
-{
-    subject of;
-    status s = prepare(name, contexts, &of);
-    if (s)
-        return s;
-    s = common_digest(who, of.m, of.contexts, of.n, hex);
-    release(&of);
-    return s;
+    if (!contexts)
+        usual_contexts(out->m->config.T, out->usual);
+    return bench_options_contexts(out->list, out->m->config.T, &out->contexts, &out->n, exit_code);
 }
 
 // One line of a file of digests.
@@ -272,7 +275,12 @@ static status check_line(asked who, const golden *g, bool quick, tally *count)
 {
     char hex[DIGEST_HEX] = "-";
     const bool skipped = quick && takes_long(g);
-    status s = skipped ? NULL : compute(who, g->model, g->contexts, hex);
+    subject of = {0};
+    int ignored; // the file is wrong, not the usage
+    status s = skipped ? NULL : prepare(g->model, g->contexts, &of, &ignored);
+    if (!s && !skipped)
+        s = common_digest(who, of.m, of.contexts, of.n, hex);
+    release(&of);
     if (s)
         return s;
     const bool equal = strcmp(hex, g->hex) == 0;
@@ -325,42 +333,43 @@ static status check(asked who, const char *path, bool quick, int *exit_code)
     return count.equal + count.different > 0 ? NULL : status_fail("%s: nothing to compare", path);
 }
 
-static status print_stages(asked who, const char *name, const char *contexts)
+static status print_stages(asked who, const subject *of)
 {
-    subject of;
     if (!who.api[0]->observe)
         return status_fail("%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
                            who.api[0]->name);
-    status s = prepare(name, contexts, &of);
-    if (s)
-        return s;
-    s = digest_stages(who.api[0], of.m, of.contexts[of.n - 1], print_stage, NULL);
-    release(&of);
+    return digest_stages(who.api[0], of->m, of->contexts[of->n - 1], print_stage, NULL);
+}
+
+static status print_digest(asked who, const char *name, const subject *of)
+{
+    char hex[DIGEST_HEX];
+    status s = common_digest(who, of->m, of->contexts, of->n, hex);
+    if (!s)
+        printf("%s %s %s\n", name, of->list, hex);
     return s;
 }
 
-static status print_digest(asked who, const char *name, const char *contexts)
+static status print(asked who, const bench_options *o, int *exit_code)
 {
-    char hex[DIGEST_HEX];
-    status s = compute(who, name, contexts, hex);
+    const char *name = o->model_given ? o->model : EMBEDDED;
+    subject of;
+    status s = prepare(name, o->contexts, &of, exit_code);
     if (!s)
-        printf("%s %s %s\n", name, contexts, hex);
+        s = o->stages ? print_stages(who, &of) : print_digest(who, name, &of);
+    release(&of);
     return s;
 }
 
 static status digest_body(void *options, int *exit_code)
 {
     const bench_options *o = options;
-    const char *name = o->model_given ? o->model : EMBEDDED, *contexts = o->contexts ? o->contexts : CONTEXTS;
     const decoder_api *plugin = NULL;
     status s = o->decoder ? plugin_open(o->decoder, &plugin) : NULL;
     if (s)
         return s;
     const asked who = plugin ? (asked){&plugin, 1} : (asked){decoders, DECODERS};
-    if (o->check)
-        s = check(who, o->check, o->quick, exit_code);
-    else
-        s = o->stages ? print_stages(who, name, contexts) : print_digest(who, name, contexts);
+    s = o->check ? check(who, o->check, o->quick, exit_code) : print(who, o, exit_code);
     return s || !plugin_complaint() ? s : status_fail("%s", plugin_complaint());
 }
 

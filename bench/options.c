@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/contexts.h"
 #include "bench/stats.h"
 #include "common/input.h"
 #include "common/model.h"
@@ -141,6 +142,14 @@ status bench_options_parse(int argc, char **argv, const char *accepted, const ch
     if (out->help)
         fputs(usage, stdout);
     return NULL;
+}
+
+status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n, int *exit_code)
+{
+    status s = contexts_parse(contexts, limit, list, n);
+    if (s)
+        *exit_code = EXIT_USAGE;
+    return s;
 }
 
 status bench_options_enough_samples(const bench_options *o, int *exit_code)

@@ -43,6 +43,9 @@ typedef status command(int argc, char **argv, int *exit_code);
 status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
                            int *exit_code);
 
+// The list of --contexts, as contexts_parse takes it; a wrong one is refused with EXIT_USAGE.
+status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n, int *exit_code);
+
 // Refuses, with EXIT_USAGE, a number of --samples that gives no interval.
 status bench_options_enough_samples(const bench_options *o, int *exit_code);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "bench/contexts.h"
+#include "bench/options.h"
 #include "common/memory.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
@@ -63,7 +64,7 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
     return s;
 }
 
-static status choose_contexts(const model *m, const char *wanted, size_t **list, size_t *n)
+static status choose_contexts(const model *m, const char *wanted, size_t **list, size_t *n, int *exit_code)
 {
     const size_t limit = m->config.T - 1;
     if (limit == 0)
@@ -71,7 +72,7 @@ static status choose_contexts(const model *m, const char *wanted, size_t **list,
     char usual[64];
     snprintf(usual, sizeof usual, "%zu,%zu", limit < SHORT_CONTEXT ? limit : SHORT_CONTEXT,
              limit < LONG_CONTEXT ? limit : LONG_CONTEXT);
-    return contexts_parse(wanted ? wanted : usual, limit, list, n);
+    return wanted ? bench_options_contexts(wanted, limit, list, n, exit_code) : contexts_parse(usual, limit, list, n);
 }
 
 static status look_at_each(const model *m, const size_t *contexts, size_t n, passes_look *look, void *user)
@@ -84,13 +85,13 @@ static status look_at_each(const model *m, const size_t *contexts, size_t n, pas
     return s;
 }
 
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user)
+status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user, int *exit_code)
 {
     model *m;
     size_t *list = NULL, n = 0;
     status s = model_load(name, &m);
     if (!s)
-        s = choose_contexts(m, contexts, &list, &n);
+        s = choose_contexts(m, contexts, &list, &n, exit_code);
     if (!s)
         s = look_at_each(m, list, n, look, user);
     memory_free(list);

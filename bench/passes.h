@@ -33,7 +33,7 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user);
 typedef status passes_look(passes *p, size_t t, void *user);
 
 // Loads the model of that name and hands its passes to `look`, once per context. contexts is a list for contexts_parse,
-// or NULL for 64 and 1000 (less where the model takes less).
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user);
+// or NULL for 64 and 1000 (less where the model takes less); a wrong one sets *exit_code to EXIT_USAGE.
+status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user, int *exit_code);
 
 #endif

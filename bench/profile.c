@@ -197,5 +197,5 @@ status profile_command(int argc, char **argv, int *exit_code)
     if (s || o.help)
         return s;
     machine_warn_if_busy();
-    return passes_at_each(o.model, o.contexts, profile_passes, &o);
+    return passes_at_each(o.model, o.contexts, profile_passes, &o, exit_code);
 }

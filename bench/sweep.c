@@ -169,18 +169,18 @@ static status report(const sweep *s)
     return rounds_print_noise(&s->rounds);
 }
 
-static status choose_contexts(sweep *s)
+static status choose_contexts(sweep *s, int *exit_code)
 {
     size_t limit = s->m->config.T - 1;
     if (limit == 0)
         return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(s->m));
-    return s->o->contexts ? contexts_parse(s->o->contexts, limit, &s->context, &s->contexts)
+    return s->o->contexts ? bench_options_contexts(s->o->contexts, limit, &s->context, &s->contexts, exit_code)
                           : contexts_doubling(limit, &s->context, &s->contexts);
 }
 
-static status run(sweep *s)
+static status run(sweep *s, int *exit_code)
 {
-    status failed = choose_contexts(s);
+    status failed = choose_contexts(s, exit_code);
     if (!failed)
         failed = workload_create(s->m, &s->work);
     if (failed)
@@ -213,7 +213,7 @@ status sweep_command(int argc, char **argv, int *exit_code)
         failed = model_load(o.model, &m);
     if (!failed) {
         s.m = m;
-        failed = run(&s);
+        failed = run(&s, exit_code);
     }
     if (!failed && s.rounds.partial)
         *exit_code = EXIT_INTERRUPTED;

@@ -484,10 +484,8 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
     size_t *contexts = NULL, n = 0;
     bool same = false;
     const decoder_api *tested = decoders[1];
-    status s = o->contexts ? contexts_parse(o->contexts, m->config.T, &contexts, &n)
+    status s = o->contexts ? bench_options_contexts(o->contexts, m->config.T, &contexts, &n, exit_code)
                            : select_contexts(&m->config, &contexts, &n);
-    if (s && o->contexts)
-        *exit_code = EXIT_USAGE;
     if (!s && o->decoder) {
         plugin_fill_memory();
         s = plugin_open(o->decoder, &tested);

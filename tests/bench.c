@@ -13,12 +13,15 @@
 
 #include "bench/contexts.h"
 #include "bench/cost.h"
+#include "bench/curves.h"
 #include "bench/decoders.h"
+#include "bench/digest.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
 #include "bench/probe.h"
 #include "bench/progress.h"
 #include "bench/results.h"
+#include "bench/verify.h"
 #include "common/clock.h"
 #include "common/humane.h"
 #include "common/kv.h"
@@ -119,13 +122,22 @@ Test(bench, humane_numbers)
 
 Test(bench, usage_errors_exit_2)
 {
-    command_run runs[] = {
-        RUN(sweep_command, "sweep", "--nonsense"),    RUN(sweep_command, "sweep", "-x"),
-        RUN(sweep_command, "sweep", "--samples"),     RUN(sweep_command, "sweep", "--samples", "six"),
-        RUN(sweep_command, "sweep", "-n", "5"),       RUN(sweep_command, "sweep", "--budget", "-1"),
-        RUN(sweep_command, "sweep", "-b", "nan"),     RUN(sweep_command, "sweep", "--seed", "1e9"),
-        RUN(sweep_command, "sweep", "extra"),         RUN(roofline_command, "roofline", "--contexts", "3"),
-        RUN(roofline_command, "roofline", "-n", "1"), RUN(all_command, "all", "--quick=yes")};
+    command_run runs[] = {RUN(sweep_command, "sweep", "--nonsense"),
+                          RUN(sweep_command, "sweep", "-x"),
+                          RUN(sweep_command, "sweep", "--samples"),
+                          RUN(sweep_command, "sweep", "--samples", "six"),
+                          RUN(sweep_command, "sweep", "-n", "5"),
+                          RUN(sweep_command, "sweep", "--budget", "-1"),
+                          RUN(sweep_command, "sweep", "-b", "nan"),
+                          RUN(sweep_command, "sweep", "--seed", "1e9"),
+                          RUN(sweep_command, "sweep", "extra"),
+                          RUN(sweep_command, "sweep", "-m", TINY, "-c", "64"),
+                          RUN(digest_command, "digest", "-m", TINY, "-c", "65"),
+                          RUN(verify_command, "verify", "-m", TINY, "-c", "0"),
+                          RUN(curves_command, "curves", "throughput", "-m", TINY, "-c", "1,x"),
+                          RUN(roofline_command, "roofline", "--contexts", "3"),
+                          RUN(roofline_command, "roofline", "-n", "1"),
+                          RUN(all_command, "all", "--quick=yes")};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         cr_assert_not_null(runs[i].s, "case %zu is accepted", i);
         cr_assert_eq(runs[i].exit_code, EXIT_USAGE, "case %zu exits %d: %s", i, runs[i].exit_code, runs[i].s);

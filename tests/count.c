@@ -341,8 +341,9 @@ static status balance_books(passes *p, size_t t, void *user)
 
 Test(profile, stages_make_up_the_pass)
 {
-    status s = passes_at_each(TINY, "1,17,39", balance_books, NULL);
-    cr_assert_null(s, "%s", s);
+    int exit_code = 0;
+    status s = passes_at_each(TINY, "1,17,39", balance_books, NULL, &exit_code);
+    cr_assert(!s && exit_code == 0, "%d: %s", exit_code, s);
 }
 
 // With times made up: at one rate for all the counts decide, and attention at half of it overtakes in half the keys.
@@ -365,13 +366,15 @@ Test(profile, crossover_follows_from_counts_and_rates)
 // Every allocation fails once: the failure is reported, and the leak checker finds nothing.
 Test(profile, every_allocation_may_fail)
 {
+    int exit_code;
     memory_fail_at(0);
-    cr_assert_null(passes_at_each(TINY, NULL, balance_books, NULL));
+    cr_assert_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code));
     const size_t allocations = memory_fail_at(0);
     cr_assert_gt(allocations, 10);
     for (size_t n = 1; n <= allocations; n++) {
         memory_fail_at(n);
-        cr_assert_not_null(passes_at_each(TINY, NULL, balance_books, NULL), "allocation %zu of %zu", n, allocations);
+        cr_assert_not_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code), "allocation %zu of %zu", n,
+                           allocations);
     }
     memory_fail_at(0);
 }
@@ -414,8 +417,8 @@ Test(count, commands_refuse_what_they_cannot_do)
     static const struct {
         const char *arguments, *part;
         int code;
-    } cases[] = {{"count -m " TINY " -c 40", "within 1 and 39", 1},
-                 {"profile -m " TINY " -c 0", "within 1 and 39", 1},
+    } cases[] = {{"count -m " TINY " -c 40", "within 1 and 39", 2},
+                 {"profile -m " TINY " -c 0", "within 1 and 39", 2},
                  {"count -m synthetic:L=1,C=4,H=1,T=1,V=3", "another model", 1},
                  {"count -n 3", "--help", 2},
                  {"profile -n x", "whole number", 2},

@@ -221,6 +221,30 @@ Test(digest, bad_files_of_digests_are_refused)
     support_remove_dir(dir);
 }
 
+// A model too short for the usual contexts is looked at as far as it goes.
+Test(digest, usual_contexts_fit_the_model)
+{
+    static const struct {
+        const char *model, *contexts;
+    } cases[] = {{"synthetic:L=1,C=8,H=1,V=9,T=1", "1"},
+                 {"synthetic:L=1,C=8,H=1,V=9,T=16", "1,2,15-16"},
+                 {"synthetic:L=1,C=8,H=1,V=9,T=20", "1,2,15-17,20"},
+                 {"synthetic:L=1,C=8,H=1,V=9,T=33", "1,2,15-17,31-33"},
+                 {"synthetic:L=1,C=8,H=1,V=9,T=99", "1,2,15-17,31-33,99"},
+                 {"synthetic:L=1,C=8,H=1,V=9,T=200", "1,2,15-17,31-33,100"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char expected[128];
+        snprintf(expected, sizeof expected, "%s %s ", cases[i].model, cases[i].contexts);
+        command_run usual = RUN(digest_command, "digest", "-m", cases[i].model);
+        command_run named = RUN(digest_command, "digest", "-m", cases[i].model, "-c", cases[i].contexts);
+        cr_assert(!usual.s && !named.s, "%s: %s", cases[i].model, usual.s ? usual.s : named.s);
+        cr_assert(strncmp(usual.out, expected, strlen(expected)) == 0, "%s, not %s", usual.out, expected);
+        cr_assert_str_eq(usual.out, named.out);
+        command_run whole = RUN(digest_command, "digest", "--stages", "-m", cases[i].model);
+        cr_assert(!whole.s && strstr(whole.out, "logits"), "%s: %s", cases[i].model, whole.s);
+    }
+}
+
 Test(digest, a_difference_is_exit_status_1)
 {
     char dir[SUPPORT_PATH], path[2 * SUPPORT_PATH];
