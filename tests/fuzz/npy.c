@@ -18,10 +18,8 @@ static void read_rows(const npy_matrix *m)
 {
     double *row = memory_array(m->columns, sizeof *row);
     assert(row);
-    if (m->rows > 0) {
-        npy_row(m, 0, row);
-        npy_row(m, m->rows - 1, row);
-    }
+    npy_row(m, 0, row);
+    npy_row(m, m->rows - 1, row);
     memory_free(row);
 }
 
@@ -33,7 +31,7 @@ void fuzz_run(const uint8_t *data, size_t n)
     snprintf(path, sizeof path, "%s/a.npy", fuzz_folder());
     if (fuzz_done(npy_read(path, &m))) {
         assert(m.rows == 0 || m.columns <= n / m.rows / (m.is_double ? 8 : 4));
-        if (m.columns <= n)
+        if (m.rows > 0) // without any, the file bounds no row's length; `bench compare` refuses it
             read_rows(&m);
     } else
         assert(!m.data);
