@@ -27,7 +27,7 @@ uint64_t locate_ulps(float a, float b)
 static status trace_judge(trace *t, const decoder_api *judge, const place *wanted, trace_row *found, size_t wanting)
 {
     move whole = {.kept = t->T, .T = t->T};
-    way w = {.api = judge, .T_max = t->T, .moves = &whole, .n = 1};
+    way w = {.api = judge, .T_max = t->T, .decoders = 1, .moves = &whole, .n = 1};
     return trace_run(t, &w, 0, wanted, found, wanting);
 }
 

@@ -135,7 +135,8 @@ static status record_cache(trace *t, const decoder_api *api, const decoder *d, s
     return s;
 }
 
-static status make_moves(trace *t, const way *w, size_t last, decoder *d)
+// d[0] is watched; d[1] takes turns with it where the way has two.
+static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
 {
     int *ids = memory_array(w->T_max, sizeof *ids);
     status s = ids ? NULL : memory_failed("the tokens");
@@ -146,8 +147,8 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d)
         t->kept = m->kept;
         t->end = m->T;
         if (m->reset)
-            w->api->reset(d);
-        s = w->api->step(d, ids, m->T, &logits);
+            w->api->reset(d[i % w->decoders]);
+        s = w->api->step(d[i % w->decoders], ids, m->T, &logits);
     }
     memory_free(ids);
     return s;
@@ -158,15 +159,19 @@ status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace
     t->wanted = wanted;
     t->found = found;
     t->wanting = wanting;
-    decoder *d = NULL;
-    status s = w->api->create(t->m, w->T_max, &d);
+    decoder *d[2] = {NULL, NULL};
+    status s = NULL;
+    for (size_t i = 0; !s && i < w->decoders; i++)
+        s = w->api->create(t->m, w->T_max, &d[i]);
     if (!s && w->api->observe)
-        w->api->observe(d, watch, t);
+        w->api->observe(d[0], watch, t);
     if (!s)
         s = make_moves(t, w, last, d);
+    if (d[1])
+        w->api->destroy(d[1]);
     if (!s && !t->judge && w->api->length && w->api->read_kv)
-        s = record_cache(t, w->api, d, w->moves[last].T);
-    if (d)
-        w->api->destroy(d);
+        s = record_cache(t, w->api, d[0], w->moves[last].T);
+    if (d[0])
+        w->api->destroy(d[0]);
     return s;
 }

@@ -19,6 +19,7 @@
 #include "common/humane.h"
 #include "common/memory.h"
 #include "common/numeric.h"
+#include "common/size.h"
 
 // What one comparison found.
 typedef struct finding {
@@ -97,10 +98,19 @@ static status plan(verification *v, const size_t *contexts, size_t n)
     return NULL;
 }
 
+// How many tokens of move i its decoder holds already. Drafts of one position are the same in all moves.
+static size_t held(const way *w, size_t i)
+{
+    if (i < w->decoders || w->moves[i].reset || w->independent)
+        return 0;
+    const move *a = &w->moves[i - w->decoders], *b = &w->moves[i];
+    return a->kept == b->kept ? size_min(a->T, b->T) : size_min(a->kept, b->kept);
+}
+
 // A move's work, for the progress bar. A weight that is streamed takes about as long as 20 multiply-adds.
 static double move_work(const verification *v, const way *w, size_t i)
 {
-    const size_t before = i == 0 || w->moves[i].reset || w->independent ? 0 : w->moves[i - 1].kept, T = w->moves[i].T;
+    const size_t before = held(w, i), T = w->moves[i].T;
     const config *c = &v->m->config;
     return cost_multiply_adds(c, before < T ? before : T - 1, T) + 20.0 * (double)c->L * cost_layer_row(c);
 }
@@ -213,7 +223,8 @@ static status check_cache(verification *v, size_t w, decoder *judge, const decod
 // The decoders of one thread, and the ids of the move at hand.
 typedef struct worker {
     decoder *judge, *tested;
-    int *ids; // (last)
+    decoder *other; // takes turns with tested, while a way has two
+    int *ids;       // (last)
 } worker;
 
 // A way that goes on from move to move begins with a decoder that has never been used, as the locator will repeat it.
@@ -224,13 +235,23 @@ static status renew(const verification *v, worker *own)
     return v->tested->create(v->m, v->last, &own->tested);
 }
 
+static void part_with_other(const verification *v, worker *own)
+{
+    if (own->other)
+        v->tested->destroy(own->other);
+    own->other = NULL;
+}
+
 static status run_task(verification *v, const task *t, worker *own)
 {
     way *w = &v->ways[t->way];
     status s = w->independent ? NULL : renew(v, own);
+    if (!s && w->decoders == 2)
+        s = v->tested->create(v->m, v->last, &own->other);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
     for (size_t i = t->first; !s && i < t->first + t->n; i++)
-        s = make_move(v, w, i, d, own->ids);
+        s = make_move(v, w, i, w->decoders == 2 && i % 2 == 1 ? own->other : d, own->ids);
+    part_with_other(v, own); // before the cache is looked into: it may not hold what the other one frees
     return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
 }
 

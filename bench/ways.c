@@ -66,6 +66,22 @@ static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last
     return s ? s : add(w, (move){.kept = least(5, last), .T = least(5, last), .reset = true});
 }
 
+// Two decoders that live at once and read different texts: by one token and by a panel's worth less one, so that single
+// rows and tiles of them, within a panel and across its end, meet the other's.
+static status plan_turns(way *w, size_t last)
+{
+    static const size_t by[] = {1, 15};
+    status s = NULL;
+    w->decoders = 2;
+    for (size_t t = 0, turn = 0; !s && t < last; turn++) {
+        t = least(t + by[turn % 2], last);
+        s = reach(w, t);
+        if (!s && t < last) // the last move is the first decoder's: its cache is looked into
+            s = draft(w, 0, t);
+    }
+    return s;
+}
+
 // Gives every move without drafts a row, and room for the rows.
 static status give_rows(way *w, size_t V)
 {
@@ -108,20 +124,23 @@ static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
         s = add(&ways[FRESH], (move){.kept = chosen[i], .T = chosen[i], .reset = true});
     for (size_t i = 0; !s && i < sizeof chunks / sizeof *chunks; i++)
         s = plan_chunks(&ways[chunks[i].way], chunks[i].tokens, last);
-    return s ? s : plan_rollbacks(&ways[ROLLED_BACK], chosen, few, last);
+    if (!s)
+        s = plan_rollbacks(&ways[ROLLED_BACK], chosen, few, last);
+    return s ? s : plan_turns(&ways[BESIDE_ANOTHER], last);
 }
 
 status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts, size_t n, size_t V,
                  way ways[WAYS])
 {
-    static const char *const names[WAYS] = {
-        [RECOMPUTED] = "recomputed",      [ONE_BY_ONE] = "one by one",   [BY_7] = "in chunks of 7",
-        [BY_16] = "in chunks of 16",      [BY_100] = "in chunks of 100", [FRESH] = "at once",
-        [ROLLED_BACK] = "after rollbacks"};
+    static const char *const names[WAYS] = {[RECOMPUTED] = "recomputed",       [ONE_BY_ONE] = "one by one",
+                                            [BY_7] = "in chunks of 7",         [BY_16] = "in chunks of 16",
+                                            [BY_100] = "in chunks of 100",     [FRESH] = "at once",
+                                            [ROLLED_BACK] = "after rollbacks", [BESIDE_ANOTHER] = "beside another one"};
     for (size_t w = 0; w < WAYS; w++)
         ways[w] = (way){.name = names[w],
                         .api = w == RECOMPUTED ? judge : tested,
                         .T_max = contexts[n - 1],
+                        .decoders = 1,
                         .independent = w == RECOMPUTED || w == FRESH};
     status s = plan_moves(contexts, n, ways);
     for (size_t w = 0; !s && w < WAYS; w++)

@@ -18,7 +18,8 @@ typedef struct move {
 typedef struct way {
     const char *name;
     const decoder_api *api;
-    size_t T_max; // of the decoder that makes the moves
+    size_t T_max;    // of the decoders that make the moves
+    size_t decoders; // 1, or 2 that take turns: move i is made by decoder i % 2, and only the first one's are compared
     move *moves;
     size_t n;
     bool independent; // every move can be made alone
@@ -26,10 +27,10 @@ typedef struct way {
     size_t rows;
 } way;
 
-enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, ROLLED_BACK, WAYS };
+enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, ROLLED_BACK, BESIDE_ANOTHER, WAYS };
 
 // Fills all ways for these ascending contexts. `judge` recomputes each of them; `tested` reaches them, and what lies
-// between, in six ways. ways_free frees what there is, also after a failure.
+// between, in seven ways. ways_free frees what there is, also after a failure.
 status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts, size_t n, size_t V,
                  way ways[WAYS]);
 void ways_free(way ways[WAYS]);
