@@ -209,8 +209,10 @@ static bool is_stored(int s)
 }
 
 // Classic bugs by where they are first seen and what that looks like (notes/06-bugs.md).
-static const char *suspects(const location *l)
+static const char *suspects(const location *l, const way *w)
 {
+    static const char shared[] =
+        "static or global state, which two decoders share: a row of one overwritten by the other";
     static const char *const stored[PATTERNS] = {
         [PATTERN_STALE] =
             "rows kept from a text that has changed: rejected drafts not rolled back, or a cache not reset",
@@ -237,6 +239,8 @@ static const char *suspects(const location *l)
                          "to the compiler, "
                          "or another exp",
     };
+    if (w->decoders == 2 && is_stored(l->at.stage) && l->pattern == PATTERN_OTHER)
+        return shared;
     const char *known = is_stored(l->at.stage) ? stored[l->pattern] : anywhere[l->pattern];
     if (known)
         return known;
@@ -278,7 +282,7 @@ static status locate_between(trace *judge, const decoder_api *api, trace *tested
         if (!s)
             find_pattern(judge, tested, out, &expected, &got);
     }
-    out->suspects = suspects(out);
+    out->suspects = suspects(out, w);
     memory_free(expected.values);
     memory_free(got.values);
     return s;
