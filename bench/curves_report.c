@@ -105,7 +105,7 @@ static const char *humane(const lab *l, double value, char text[HUMANE])
 // A ratio stands only beside a verification of the tokens that it is about.
 static bool verified(const lab *l, size_t i)
 {
-    return results_verified(lab_model(l, i)) >= l->x[i] + l->what->reach;
+    return results_verified(lab_model(l, i), NULL) >= l->x[i] + l->what->reach;
 }
 
 static bool print_row(const lab *l, size_t i)

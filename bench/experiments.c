@@ -22,7 +22,7 @@ static size_t most_steps(const config *c)
 
 static status open_requests(lab *l)
 {
-    return workload_create(l->models[0], &l->work[0]);
+    return workload_create(l->models[0], NULL, &l->work[0]);
 }
 
 static status open_requests_and_parts(lab *l)
@@ -101,7 +101,7 @@ static status open_layers(lab *l)
         snprintf(name, sizeof name, LAYER_MODEL, l->x[i]);
         failed = model_load(name, &l->models[i]);
         if (!failed)
-            failed = workload_create(l->models[i], &l->work[i]);
+            failed = workload_create(l->models[i], NULL, &l->work[i]);
     }
     return failed;
 }

@@ -4,8 +4,8 @@
 
 #include "bench/options.h"
 
-// TTFT, TPOT and step of every decoder over the contexts: samples.csv, summary.csv, memory.csv, context.json, and a
-// table.
+// TTFT, TPOT and step of naive, and of kvcache or a plug-in, over the contexts: samples.csv, summary.csv, memory.csv,
+// context.json, and a table.
 command sweep_command;
 
 // The kvcache decoder's shares of the FMA peak and of the read bandwidth.

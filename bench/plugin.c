@@ -8,6 +8,7 @@
 #ifdef __GLIBC__
 #    include <malloc.h>
 #endif
+#include <sha2.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ typedef struct blackbox {
 static const decoder_api *inner; // the plug-in's own table
 static blackbox *box;            // NULL outside a child
 static char complaint[256];
+static char digest[SHA256_DIGEST_STRING_LENGTH];
 
 void plugin_fill_memory(void)
 {
@@ -42,6 +44,11 @@ void plugin_fill_memory(void)
 const char *plugin_complaint(void)
 {
     return complaint[0] ? complaint : NULL;
+}
+
+const char *plugin_digest(void)
+{
+    return digest[0] ? digest : NULL;
 }
 
 // Whether arithmetic is what the contract needs: rounding to nearest, subnormals kept.
@@ -161,6 +168,8 @@ status plugin_open(const char *file, const decoder_api **api)
     status s = check_table(file);
     if (s)
         return s;
+    if (!SHA256File(path, digest))
+        return status_fail("%s: %s: build it again with make mine", file, strerror(errno));
     guarded = (decoder_api){inner->version,
                             inner->name,
                             guarded_create,

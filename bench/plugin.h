@@ -15,6 +15,9 @@ void plugin_fill_memory(void);
 // after every call, opening included, since a library built with -Ofast turns subnormals off for the whole process.
 status plugin_open(const char *file, const decoder_api **api);
 
+// The SHA-256 of the file that was opened, in hexadecimal; NULL: none was.
+const char *plugin_digest(void);
+
 // What the plug-in did to the floating-point environment and when; NULL: nothing.
 const char *plugin_complaint(void);
 

@@ -140,7 +140,8 @@ status results_build(char hex[65])
     return SHA256File(program, hex) ? NULL : status_fail("%s: %s", program, strerror(errno));
 }
 
-static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: longest context}}}
+static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: longest
+                                                   // context}}}; with a plug-in: "digest plug-in's digest"
 
 // The record as it stands, or an empty one; NULL only without memory.
 static json_t *read_record(const char *dir)
@@ -156,17 +157,21 @@ static json_t *read_record(const char *dir)
 
 // What both sides of the record need: where it is, who asks, and about what.
 typedef struct record_key {
-    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], digest[65];
+    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], model[65], subject[130];
 } record_key;
 
-static status find_key(const model *m, record_key *out)
+static status find_key(const model *m, const char *plugin, record_key *out)
 {
     status s = program_path(out->program);
     if (!s)
         s = results_make(NULL, out->dir);
     if (!s)
         s = results_build(out->build);
-    return s ? s : model_digest(m, out->digest);
+    if (!s)
+        s = model_digest(m, out->model);
+    if (!s)
+        snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, plugin ? " " : "", plugin ? plugin : "");
+    return s;
 }
 
 // The models this build has verified, within `record`; NULL if there are none.
@@ -177,30 +182,30 @@ static json_t *verified_models(json_t *record, const record_key *key)
     return build && strcmp(build, key->build) == 0 ? json_object_get(entry, "models") : NULL;
 }
 
-status results_record_verified(const model *m, size_t last)
+status results_record_verified(const model *m, const char *plugin, size_t last)
 {
     record_key key;
-    status s = find_key(m, &key);
+    status s = find_key(m, plugin, &key);
     if (s)
         return s;
     json_t *record = read_record(key.dir);
     if (!verified_models(record, &key)) // of an earlier build, or none
         json_object_set_new(record, key.program, json_pack("{s:s, s:{}}", "build", key.build, "models"));
     json_t *models = verified_models(record, &key);
-    json_int_t before = json_integer_value(json_object_get(models, key.digest)), now = (json_int_t)last;
-    bool kept = json_object_set_new(models, key.digest, json_integer(now > before ? now : before)) == 0;
+    json_int_t before = json_integer_value(json_object_get(models, key.subject)), now = (json_int_t)last;
+    bool kept = json_object_set_new(models, key.subject, json_integer(now > before ? now : before)) == 0;
     s = kept ? results_write_json(key.dir, record_name, record) : memory_failed("the record of verifications");
     json_decref(record);
     return s;
 }
 
-size_t results_verified(const model *m)
+size_t results_verified(const model *m, const char *plugin)
 {
     record_key key;
-    if (find_key(m, &key))
+    if (find_key(m, plugin, &key))
         return 0;
     json_t *record = read_record(key.dir);
-    json_int_t last = json_integer_value(json_object_get(verified_models(record, &key), key.digest));
+    json_int_t last = json_integer_value(json_object_get(verified_models(record, &key), key.subject));
     json_decref(record);
     return last > 0 ? (size_t)last : 0;
 }

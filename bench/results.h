@@ -27,10 +27,10 @@ void results_csv_text(FILE *f, const char *text);
 status results_build(char hex[65]);
 
 // Remembers in build/results/verified.json that this build has verified the decoders on these weights, up to a context
-// of `last` tokens. What was verified further before stays.
-status results_record_verified(const model *m, size_t last);
+// of `last` tokens. What was verified further before stays. plugin: the digest of the plug-in that it was, or NULL.
+status results_record_verified(const model *m, const char *plugin, size_t last);
 
 // The longest context up to which it has; 0 if the record is absent, unreadable, or of another build.
-size_t results_verified(const model *m);
+size_t results_verified(const model *m, const char *plugin);
 
 #endif

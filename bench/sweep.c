@@ -7,6 +7,7 @@
 #include "bench/interrupt.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
+#include "bench/plugin.h"
 #include "bench/results.h"
 #include "bench/rounds.h"
 #include "bench/workload.h"
@@ -15,7 +16,7 @@
 #include "common/memory.h"
 
 static const char usage[] =
-    "build/bench sweep [options]: time every decoder over the contexts\n\n"
+    "build/bench sweep [options]: time naive and a cached decoder over the contexts\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
     "  -c, --contexts 16,32,100-103   tokens of context, below the model's limit (default: 16, 32, 64, ... and limit - "
     "1)\n"
@@ -23,9 +24,11 @@ static const char usage[] =
     "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or more\n"
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
     "  -o, --out DIR                  where samples.csv, summary.csv, memory.csv, context.json go (default: "
-    "build/results)\n";
+    "build/results)\n"
+    "  -d, --decoder FILE.so          time this plug-in in place of kvcache (make mine SRC=yours.c builds one)\n"
+    "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
-enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13 };
+enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13, LONGEST_NAME = 24 };
 
 typedef enum metric { TTFT, TPOT, STEP, METRICS } metric;
 static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
@@ -33,6 +36,7 @@ static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
 // A cell is a decoder at a context: cell i is decoder i / contexts at context i % contexts.
 typedef struct sweep {
     const model *m;
+    const decoder_api *plugin; // NULL: none
     workload work;
     size_t *context, contexts;
     rounds rounds;
@@ -48,6 +52,8 @@ static status take(void *user, size_t cell, double *ns)
     size_t t = s->context[cell % s->contexts], N = t + GENERATED - 1 <= s->m->config.T ? GENERATED : 2;
     double at_ns[GENERATED];
     status failed = workload_request(&s->work, cell / s->contexts, t, N, at_ns);
+    if (!failed && plugin_complaint())
+        failed = status_fail("%s", plugin_complaint());
     if (failed)
         return failed;
     ns[TTFT] = at_ns[0];
@@ -62,10 +68,15 @@ static double work(const void *user, size_t cell)
     return cost_request(&s->m->config, cell / s->contexts == 0, s->context[cell % s->contexts], GENERATED);
 }
 
+static const char *name_of(const sweep *s, size_t which)
+{
+    return s->work.api[which]->name;
+}
+
 static rounds_label label(const void *user, size_t cell, size_t value)
 {
     const sweep *s = user;
-    return (rounds_label){model_label(s->m), decoders[cell / s->contexts]->name, metric_names[value],
+    return (rounds_label){model_label(s->m), name_of(s, cell / s->contexts), metric_names[value],
                           s->context[cell % s->contexts]};
 }
 
@@ -110,13 +121,20 @@ static status write_context(const sweep *s)
     status failed = machine_context(s->m, &context);
     if (failed)
         return failed;
-    json_t *about = json_pack("{s:I}", "seed", (json_int_t)s->o->seed);
+    json_t *about = json_pack("{s:I, s:s*}", "seed", (json_int_t)s->o->seed, "plugin_sha256", plugin_digest());
     failed = json_object_set_new(context, "sweep", about) == 0 ? rounds_describe(&s->rounds, about)
                                                                : memory_failed("the description of this sweep");
     if (!failed)
         failed = results_write_json(s->dir, "context.json", context);
     json_decref(context);
     return failed;
+}
+
+// How wide a decoder's column is: room for its heading.
+static int step_column(const sweep *s, size_t which)
+{
+    const int heading = (int)(strlen("step ") + strlen(name_of(s, which)));
+    return heading > STEP_COLUMN ? heading : STEP_COLUMN;
 }
 
 // One row of the table; a cell without a sample shows a dash.
@@ -130,7 +148,7 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
     for (size_t d = 0; d < DECODERS; d++) {
         size_t cell = d * s->contexts + i;
         step[d] = rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
-        printf("  %*s", STEP_COLUMN, step[d] > 0 ? humane_ns(step[d], text) : "-");
+        printf("  %*s", step_column(s, d), step[d] > 0 ? humane_ns(step[d], text) : "-");
     }
     if (s->context[i] < verified && step[0] > 0 && step[DECODERS - 1] > 0)
         printf("  %8.1f", step[0] / step[DECODERS - 1]);
@@ -141,19 +159,22 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
 
 static void print_table(const sweep *s)
 {
-    size_t verified = results_verified(s->m);
+    const char *cached = name_of(s, DECODERS - 1);
+    size_t verified = results_verified(s->m, plugin_digest());
     printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m), s->rounds.partial ? ", PARTIAL" : "",
            s->rounds.whole, "context", "TTFT");
     for (size_t d = 0; d < DECODERS; d++)
-        printf("  %*s %s", STEP_COLUMN - (int)strlen(decoders[d]->name) - 1, "step", decoders[d]->name);
+        printf("  %*s%s", step_column(s, d) - (int)strlen(name_of(s, d)), "step ", name_of(s, d));
     printf("  %8s  %10s\n", "speed-up", "KV");
     for (size_t i = 0; i < s->contexts; i++)
         print_table_row(s, i, verified);
-    printf("\nTTFT is that of %s; the prefill of %s is the same work. Intervals are in %s/summary.csv.\n",
-           decoders[DECODERS - 1]->name, decoders[0]->name, s->dir);
+    printf(s->plugin ? "\nTTFT is that of %s; KV counts keys and values in float32, whatever %s keeps."
+                     : "\nTTFT is that of %s; the prefill of %s is the same work.",
+           cached, s->plugin ? cached : name_of(s, 0));
+    printf(" Intervals are in %s/summary.csv.\n", s->dir);
     if (s->contexts > 0 && s->context[s->contexts - 1] >= verified)
-        printf("A speed-up is shown where this build has passed `build/bench verify -m %s`: so far %zu tokens.\n",
-               model_label(s->m), verified);
+        printf("A speed-up is shown where this build has passed `build/bench verify -m %s%s%s`: so far %zu tokens.\n",
+               model_label(s->m), s->plugin ? " --decoder " : "", s->plugin ? s->o->decoder : "", verified);
 }
 
 static status report(const sweep *s)
@@ -182,7 +203,7 @@ static status run(sweep *s, int *exit_code)
 {
     status failed = choose_contexts(s, exit_code);
     if (!failed)
-        failed = workload_create(s->m, &s->work);
+        failed = workload_create(s->m, s->plugin, &s->work);
     if (failed)
         return failed;
     interrupt_catch();
@@ -198,19 +219,33 @@ static void release(sweep *s)
     rounds_close(&s->rounds);
 }
 
-status sweep_command(int argc, char **argv, int *exit_code)
+// The plug-in's name goes into the CSVs, where it tells whose a row is, and onto the plots.
+static status check_name(const char *name)
 {
-    bench_options o;
-    status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:", usage, &o, exit_code);
-    if (!failed)
-        failed = bench_options_enough_samples(&o, exit_code);
-    if (failed || o.help)
-        return failed;
-    sweep s = {.o = &o};
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+";
+    if (!*name || name[strspn(name, allowed)] || strlen(name) > LONGEST_NAME || strcmp(name, decoders[0]->name) == 0)
+        return status_fail("the plug-in's name is '%.40s': name it in lockstep_decoder with at most %d letters, digits "
+                           "and -_.+, and not %s",
+                           name, LONGEST_NAME, decoders[0]->name);
+    return NULL;
+}
+
+static status open_plugin(sweep *s)
+{
+    status failed = s->o->decoder ? plugin_open(s->o->decoder, &s->plugin) : NULL;
+    return failed || !s->plugin ? failed : check_name(s->plugin->name);
+}
+
+static status sweep_body(void *options, int *exit_code)
+{
+    const bench_options *o = options;
+    sweep s = {.o = o};
     model *m = NULL;
-    failed = results_make(o.out, s.dir);
+    status failed = results_make(o->out, s.dir);
     if (!failed)
-        failed = model_load(o.model, &m);
+        failed = open_plugin(&s);
+    if (!failed)
+        failed = model_load(o->model, &m);
     if (!failed) {
         s.m = m;
         failed = run(&s, exit_code);
@@ -220,4 +255,15 @@ status sweep_command(int argc, char **argv, int *exit_code)
     release(&s);
     model_free(m);
     return failed;
+}
+
+status sweep_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:d:t:", usage, &o, exit_code);
+    if (!failed)
+        failed = bench_options_enough_samples(&o, exit_code);
+    if (failed || o.help)
+        return failed;
+    return o.decoder ? plugin_contain(sweep_body, &o, o.timeout_s, exit_code) : sweep_body(&o, exit_code);
 }

@@ -10,15 +10,17 @@
 
 enum { REPEAT_NS = 1000000 };
 
-status workload_create(const model *m, workload *out)
+status workload_create(const model *m, const decoder_api *guest, workload *out)
 {
     const config *c = &m->config;
     *out = (workload){.m = m, .tokens = memory_array(c->T + 1, sizeof *out->tokens)};
     if (!out->tokens)
         return memory_failed("the tokens");
     status failed = sampler_create(&(sampling){.top_p = 1}, c->V, &out->greedy);
-    for (size_t d = 0; d < DECODERS && !failed; d++)
-        failed = decoders[d]->create(m, c->T, &out->decoder[d]);
+    for (size_t d = 0; d < DECODERS && !failed; d++) {
+        out->api[d] = guest && d == DECODERS - 1 ? guest : decoders[d];
+        failed = out->api[d]->create(m, c->T, &out->decoder[d]);
+    }
     return failed;
 }
 
@@ -26,7 +28,7 @@ void workload_free(workload *w)
 {
     for (size_t d = 0; d < DECODERS; d++)
         if (w->decoder[d])
-            decoders[d]->destroy(w->decoder[d]);
+            w->api[d]->destroy(w->decoder[d]);
     sampler_free(w->greedy);
     memory_free(w->tokens);
     *w = (workload){0};
@@ -36,11 +38,11 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
 {
     for (size_t i = 0; i < t; i++)
         w->tokens[i] = fixed_token(i, w->m->config.V);
-    decoders[which]->reset(w->decoder[which]);
+    w->api[which]->reset(w->decoder[which]);
     uint64_t begin = clock_ns();
     for (size_t n = 0; n < N; n++) {
         const float *logits;
-        status failed = decoders[which]->step(w->decoder[which], w->tokens, t + n, &logits);
+        status failed = w->api[which]->step(w->decoder[which], w->tokens, t + n, &logits);
         if (failed)
             return failed;
         w->tokens[t + n] = sampler_choose(w->greedy, logits);

@@ -10,13 +10,15 @@
 // Every decoder on one model, ready for its whole context.
 typedef struct workload {
     const model *m; // borrowed
+    const decoder_api *api[DECODERS];
     decoder *decoder[DECODERS];
     sampler *greedy;
     int *tokens; // (T + 1)
 } workload;
 
-// After a failure too, workload_free frees what there is.
-status workload_create(const model *m, workload *out);
+// The decoders of bench/decoders.h, in which `guest`, if it is not NULL, takes the last one's place. After a failure
+// too, workload_free frees what there is.
+status workload_create(const model *m, const decoder_api *guest, workload *out);
 void workload_free(workload *w);
 
 // One request to decoder `which`, which is reset first: a prompt of the first t fixed tokens (bench/contexts.h), then N

@@ -308,17 +308,17 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     cr_assert_null(model_load(name, &m));
     snprintf(other_name, sizeof other_name, "%s0", name);
     cr_assert_null(model_load(other_name, &other));
-    cr_assert_eq(results_verified(m), 0);
-    cr_assert_null(results_record_verified(m, 20));
-    cr_assert_null(results_record_verified(m, 10));
-    cr_assert_eq(results_verified(m), 20);
-    cr_assert_eq(results_verified(other), 0, "another seed is another model");
+    cr_assert_eq(results_verified(m, NULL), 0);
+    cr_assert_null(results_record_verified(m, NULL, 20));
+    cr_assert_null(results_record_verified(m, NULL, 10));
+    cr_assert_eq(results_verified(m, NULL), 20);
+    cr_assert_eq(results_verified(other, NULL), 0, "another seed is another model");
 
     command_run after = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(after.s, "%s", after.s);
     cr_assert(strstr(after.out, "so far 20 tokens"), "%s", after.out);
     cr_assert(strstr(after.out, " - "), "a longer context is not verified: %s", after.out);
-    cr_assert_null(results_record_verified(m, 64));
+    cr_assert_null(results_record_verified(m, NULL, 64));
     command_run whole = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(whole.s, "%s", whole.s);
     cr_assert_not(strstr(whole.out, "so far"), "%s", whole.out);

@@ -268,7 +268,7 @@ Test(curves, requests_are_timed_in_order_and_decoders_agree)
     workload w;
     int first[N];
     cr_assert_null(model_load(TINY, &m));
-    cr_assert_null(workload_create(m, &w));
+    cr_assert_null(workload_create(m, NULL, &w));
     for (size_t d = 0; d < DECODERS; d++) {
         double at_ns[N];
         cr_assert_null(workload_request(&w, d, T, N, at_ns));
