@@ -24,8 +24,7 @@ set border 3 linecolor rgb ink
 set tics nomirror textcolor rgb ink scale 0.6,0
 set grid xtics ytics linecolor rgb faint linewidth 1 linetype 1
 set key off
-set tmargin 4  # the headline stands there, and
-set rmargin 11 # the curves' names here
+set tmargin 4 # the headline stands there
 set label "{/:Bold=16 " . headline . "}" at screen 0.02, screen 0.94 textcolor rgb ink
 set label model . detail noenhanced at screen 0.02, screen 0.88 font "sans-serif,12" textcolor rgb ink
 set xlabel (axis eq "context" ? "context (tokens)" : axis) textcolor rgb ink
@@ -43,9 +42,13 @@ do for [power = -6:9] { do for [digit in "1 2 5"] { set ytics add (digit * 10**p
 set autoscale yfix
 set offsets 0, 0, graph 0.06, graph 0.06
 
+# The decoders, in the order of their rows: naive, then kvcache or a plug-in; and as names at the right, where _ alone, or behind one backslash, is a subscript.
 # Column `name` of the rows of a decoder and metric; NaN in all others.
-names = "naive kvcache"
-of(i, metric, name) = strcol("decoder") eq word(names, i) && strcol("metric") eq metric ? column(name) : NaN
+decoders = system("awk -F, 'NR > 1 { sub(/^\"[^\"]*\"/, \"\"); if (!seen[$2]++) print $2 }' " . summary)
+names = system("echo '" . decoders . "' | sed 's/_/\\\\\\\\_/g'")
+name_length = strlen(word(decoders, 2))
+set rmargin (name_length > 7 ? name_length + 4 : 11)
+of(i, metric, name) = strcol("decoder") eq word(decoders, i) && strcol("metric") eq metric ? column(name) : NaN
 ending(value) = column(axis) == last ? value : NaN
 
 # An interval is drawn from its lower end upwards, under line and points (`with yerrorbars` would blank the paper around a point).
