@@ -165,8 +165,8 @@ Test(bench, help_names_every_option)
 {
     command_run sweep = RUN(sweep_command, "sweep", "--help"), roofline = RUN(roofline_command, "roofline", "-h");
     cr_assert(!sweep.s && sweep.exit_code == 0);
-    for (const char *const *o =
-             (const char *const[]){"--model", "--contexts", "--samples", "--budget", "--seed", "--out", NULL};
+    for (const char *const *o = (const char *const[]){"--model", "--contexts", "--samples", "--budget", "--seed",
+                                                      "--out", "--decoder", "--timeout", NULL};
          *o; o++)
         cr_assert(strstr(sweep.out, *o), "%s is missing in:\n%s", *o, sweep.out);
     cr_assert(!roofline.s && strstr(roofline.out, "--model"));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support.h"
 
@@ -12,6 +13,9 @@
 // A crash is to look as it does without a sanitizer.
 #define VERIFY                                                                                                         \
     "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR "/bench verify -m synthetic:L=2,C=48,H=3,T=64,V=100 -c 1-8 "
+#define SWEEP                                                                                                          \
+    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                                              \
+    "/bench sweep -m synthetic:L=1,C=32,H=2,T=40,V=50 -c 1,2,30 -n 50 "
 enum { COMMAND = 2048 };
 
 static char folder[SUPPORT_PATH];
@@ -61,6 +65,17 @@ static void expect_in_report(const char *part)
     char *out = support_read(folder, "out", &n);
     cr_assert_not_null(strstr(out, part), "no \"%s\" in: %s", part, out);
     free(out);
+}
+
+// How often the folder's file `name` holds `part`.
+static size_t count_in(const char *name, const char *part)
+{
+    size_t n, found = 0;
+    char *text = support_read(folder, name, &n);
+    for (const char *at = text; (at = strstr(at, part)); at++)
+        found++;
+    free(text);
+    return found;
 }
 
 Test(plugin, crashes_hangs_and_exits_are_findings)
@@ -117,6 +132,86 @@ Test(plugin, json_says_the_same)
     expect_in_report("\"identical\": false");
     cr_assert_eq(run(VERIFY "--json --decoder " PLUGINS "/misbehaving.so"), 0);
     expect_in_report("\"identical\": true");
+}
+
+Test(plugin, a_sweep_times_it_beside_naive)
+{
+    cr_assert_eq(run(SWEEP "-o %s --decoder " PLUGINS "/solution.so", folder), 0);
+    expect_in_report("step naive");
+    expect_in_report("step mine");
+    expect_in_report("TTFT is that of mine");
+    for (const char *const *name = (const char *const[]){"naive", "mine", NULL}; *name; name++)
+        for (const char *const *metric = (const char *const[]){"ttft", "tpot", "step", NULL}; *metric; metric++) {
+            char part[64];
+            snprintf(part, sizeof part, ",%s,%s,", *name, *metric);
+            cr_assert_eq(count_in("samples.csv", part), 3 * 50, "%s", part);
+            cr_assert_eq(count_in("summary.csv", part), 3, "%s", part);
+        }
+    cr_assert_eq(count_in("summary.csv", "\n"), 1 + 2 * 3 * 3);
+    cr_assert_eq(count_in("memory.csv", "\n"), 1 + 3);
+    cr_assert_eq(count_in("context.json", "\"plugin_sha256\": \""), 1);
+}
+
+// A passed verification counts for the very file, the very model, and as far as it went.
+Test(plugin, its_speed_up_stands_only_beside_its_verification)
+{
+    char model[64], line[COMMAND];
+    snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld", (long)getpid()); // never verified before
+    snprintf(line, sizeof line, BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s --decoder " PLUGINS, model, folder);
+    cr_assert_eq(run("%s/solution.so", line), 0);
+    expect_in_report("/solution.so`: so far 0 tokens");
+    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s -c 9 --decoder " PLUGINS "/solution.so", model), 0);
+    cr_assert_eq(run("%s/solution.so", line), 0);
+    expect_in_report("so far 9 tokens");
+    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s --decoder " PLUGINS "/solution.so", model), 0);
+    cr_assert_eq(run("%s/solution.so", line), 0);
+    cr_assert_eq(count_in("out", "so far") + count_in("out", " - "), 0, "all is verified");
+    cr_assert_eq(run("%s/template.so", line), 0);
+    expect_in_report("/template.so`: so far 0 tokens");
+    cr_assert_eq(run(BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s", model, folder), 0);
+    expect_in_report("so far 0 tokens");
+    cr_assert_eq(
+        run("VICE='counts wrong' " BUILD_DIR "/bench verify -m %s --decoder " PLUGINS "/misbehaving.so", model), 1);
+    cr_assert_eq(run("%s/misbehaving.so", line), 0);
+    expect_in_report("so far 0 tokens");
+}
+
+// What a plug-in does after some rounds ends the sweep, and the samples taken before stay, whole.
+static void expect_swept_until(const char *vice, const char *parts)
+{
+    size_t n;
+    char message[1024] = "";
+    int code = run("VICE='%s' FROM=60 " SWEEP "-o %s --timeout 1 --decoder " PLUGINS "/misbehaving.so", vice, folder);
+    char *err = support_read(folder, "err", &n), *last = strstr(err, "bench sweep: ");
+    cr_assert(code == 1 && last, "%s: exit %d: %s", vice, code, err);
+    snprintf(message, sizeof message, "%.*s", (int)strcspn(last, "\n"), last);
+    support_assert_refused(message, parts);
+    free(err);
+    char *samples = support_read(folder, "samples.csv", &n);
+    cr_assert(n > 0 && samples[n - 1] == '\n', "%s: the last row is cut", vice);
+    free(samples);
+    const size_t rows = count_in("samples.csv", "\n") - 1, own = count_in("samples.csv", ",misbehaving,step,");
+    cr_assert(rows % 3 == 0 && own >= 3 && own < 3 * 50, "%s: %zu rows, %zu of its steps", vice, rows, own);
+}
+
+Test(plugin, findings_end_a_sweep_and_samples_stay)
+{
+    expect_swept_until("crashes", "crashed|Segmentation fault|step(3 tokens)");
+    expect_swept_until("hangs", "hangs|step(2 tokens)|1 s");
+    expect_swept_until("exits", "ended its process|step(");
+    expect_swept_until("rounds upward", "step switched on another rounding mode|-ffast-math");
+}
+
+Test(plugin, a_sweep_refuses_names_that_hide_whose_a_row_is)
+{
+    size_t n;
+    cr_assert_eq(run(SWEEP "-o %s --decoder " PLUGINS "/called-naive.so", folder), 1);
+    char *err = support_read(folder, "err", &n);
+    err[strcspn(err, "\n")] = '\0';
+    support_assert_refused(err, "'naive'|lockstep_decoder");
+    free(err);
+    cr_assert_eq(run(SWEEP "-o %s --decoder " PLUGINS "/missing.so", folder), 1);
+    cr_assert_eq(run(SWEEP "-o %s -c 40 --decoder " PLUGINS "/solution.so", folder), 2);
 }
 
 // What notes/07-your-own-cache.md builds up: the template is right as it stands, and with its solution it is a cache.

@@ -1,5 +1,5 @@
-// The cached decoder with one vice, which the environment variable VICE names; or, compiled with -DTABLE_..., with a
-// table that is wrong.
+// The cached decoder with one vice, which the environment variable VICE names, from step number FROM on; or, compiled
+// with -DTABLE_..., with a table that is wrong.
 #include <fenv.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -10,10 +10,12 @@
 #include "common/status.h"
 #include "kvcache/kvcache.h"
 
+static long steps;
+
 static bool has_vice(const char *name)
 {
-    const char *vice = getenv("VICE");
-    return vice && strcmp(vice, name) == 0;
+    const char *vice = getenv("VICE"), *from = getenv("FROM");
+    return vice && strcmp(vice, name) == 0 && (!from || steps >= atol(from));
 }
 
 static status create(const model *m, size_t T_max, decoder **out)
@@ -24,6 +26,7 @@ static status create(const model *m, size_t T_max, decoder **out)
 static status step(decoder *d, const int *tokens, size_t T, const float **logits)
 {
     status s = kvcache_decoder.step(d, tokens, T, logits);
+    steps++;
     if (has_vice("crashes") && T == 3)
         raise(SIGSEGV);
     for (volatile bool hang = has_vice("hangs") && T == 2; hang;)
@@ -65,6 +68,11 @@ enum { HAS_RESET = 1 };
 #    define lockstep_decoder another_name
 #endif
 
+#ifdef TABLE_called_naive
+#    define NAME "naive"
+#else
+#    define NAME "misbehaving"
+#endif
+
 // Nothing behind destroy: logits only.
-const decoder_api lockstep_decoder = {VERSION, "misbehaving", create, step, HAS_RESET ? reset : NULL,
-                                      destroy, NULL,          NULL,   NULL};
+const decoder_api lockstep_decoder = {VERSION, NAME, create, step, HAS_RESET ? reset : NULL, destroy, NULL, NULL, NULL};
