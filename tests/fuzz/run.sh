@@ -30,4 +30,5 @@ for target; do
     grep -aE -A 12 'ERROR: |runtime error: |Assertion |FUZZ: ' "$log" || tail -n 5 "$log"
     grep -aE 'Test unit written to' "$log"
 done
+[ $failed = 0 ] && echo "fuzz: $# targets, nothing found"
 exit $failed
