@@ -21,7 +21,7 @@ static const struct {
     {"verify", verify_command, "compare every logit and every cached key and value, bit for bit"},
     {"digest", digest_command, "one SHA-256 of the logits: the same on every machine"},
     {"compare", compare_command, "two .npy files of logits, of any implementations: rounding, or a bug"},
-    {"sweep", sweep_command, "time both decoders over the contexts, with confidence intervals"},
+    {"sweep", sweep_command, "time both decoders, or your own, over the contexts, with confidence intervals"},
     {"count", count_command, "multiply-adds, exps and bytes of every stage, counted from what is computed"},
     {"profile", profile_command, "where the time of a pass goes, stage by stage"},
     {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},

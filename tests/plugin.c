@@ -125,6 +125,13 @@ Test(plugin, logits_alone_are_compared_and_cannot_be_located)
     expect_in_report("located: no observable row differs");
 }
 
+Test(plugin, state_that_two_decoders_share_is_met)
+{
+    cr_assert_eq(run("VICE='shares state' " VERIFY "--decoder " PLUGINS "/misbehaving.so"), 1);
+    expect_in_report("first difference: context 8, reached beside another one, logit 3");
+    expect_in_report("verdict: 1 of ");
+}
+
 Test(plugin, json_says_the_same)
 {
     cr_assert_eq(run("VICE='counts wrong' " VERIFY "--json --decoder " PLUGINS "/misbehaving.so"), 1);

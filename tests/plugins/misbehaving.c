@@ -18,9 +18,13 @@ static bool has_vice(const char *name)
     return vice && strcmp(vice, name) == 0 && (!from || steps >= atol(from));
 }
 
+static const decoder *latest; // made or used, of all there are: what none of them should know
+
 static status create(const model *m, size_t T_max, decoder **out)
 {
-    return has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, T_max, out);
+    status s = has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, T_max, out);
+    latest = *out;
+    return s;
 }
 
 static status step(decoder *d, const int *tokens, size_t T, const float **logits)
@@ -41,6 +45,9 @@ static status step(decoder *d, const int *tokens, size_t T, const float **logits
         fesetround(FE_UPWARD);
     if (has_vice("counts wrong") && T == 5)
         ((float *)*logits)[7] += 1;
+    if (has_vice("shares state") && T > 1 && d != latest)
+        ((float *)*logits)[3] += 1;
+    latest = d;
     return s;
 }
 
