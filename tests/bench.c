@@ -328,6 +328,32 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     support_remove_dir(dir);
 }
 
+// Several programs verify at once in `make mutants`: none fails for the others, and no record is lost.
+Test(bench, verifications_at_once_are_all_recorded)
+{
+    enum { CHILDREN = 4, RECORDS = 10 };
+    char plugin[32];
+    model *m;
+    cr_assert_null(model_load(TINY, &m));
+    for (int c = 0; c < CHILDREN; c++)
+        if (fork() == 0) {
+            status s = NULL;
+            for (int i = 0; i < RECORDS && !s; i++) {
+                snprintf(plugin, sizeof plugin, "%ld-%d-%d", (long)getppid(), c, i);
+                s = results_record_verified(m, plugin, (size_t)(1 + i));
+            }
+            _exit(s != NULL);
+        }
+    for (int c = 0, result; c < CHILDREN; c++)
+        cr_assert(wait(&result) > 0 && WIFEXITED(result) && WEXITSTATUS(result) == 0, "a record failed");
+    for (int c = 0; c < CHILDREN; c++)
+        for (int i = 0; i < RECORDS; i++) {
+            snprintf(plugin, sizeof plugin, "%ld-%d-%d", (long)getpid(), c, i);
+            cr_assert_eq(results_verified(m, plugin), (size_t)(1 + i), "%s is lost", plugin);
+        }
+    model_free(m);
+}
+
 static status print_text(FILE *f, const void *what)
 {
     fputs(what, f);
