@@ -9,8 +9,6 @@
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 
-enum { SHORT_CONTEXT = 64, LONG_CONTEXT = 1000 };
-
 static const decoder_api *const apis[PASSES] = {&kvcache_decoder, &naive_decoder, &kvcache_decoder};
 
 // Tokens that a pass is given.
@@ -40,10 +38,15 @@ void passes_free(passes *p)
     memory_free(p->tokens);
 }
 
+const char *passes_decoder(pass which)
+{
+    return apis[which]->name;
+}
+
 const char *passes_name(pass which, size_t t, char text[PASS_NAME])
 {
     snprintf(text, PASS_NAME, "%s %zu tokens (%s)", which == PASS_PREFILL ? "prefill of" : "step at", t,
-             apis[which]->name);
+             passes_decoder(which));
     return text;
 }
 
@@ -64,15 +67,17 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
     return s;
 }
 
-static status choose_contexts(const model *m, const char *wanted, size_t **list, size_t *n, int *exit_code)
+status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list, size_t *n,
+                       int *exit_code)
 {
     const size_t limit = m->config.T - 1;
     if (limit == 0)
         return status_fail("%s: a context of one token leaves no step to look at; use another model", model_label(m));
-    char usual[64];
-    snprintf(usual, sizeof usual, "%zu,%zu", limit < SHORT_CONTEXT ? limit : SHORT_CONTEXT,
-             limit < LONG_CONTEXT ? limit : LONG_CONTEXT);
-    return wanted ? bench_options_contexts(wanted, limit, list, n, exit_code) : contexts_parse(usual, limit, list, n);
+    char text[128];
+    for (size_t length = 0; *usual > 0; usual++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%zu", length == 0 ? "" : ",",
+                                   *usual < limit ? *usual : limit);
+    return wanted ? bench_options_contexts(wanted, limit, list, n, exit_code) : contexts_parse(text, limit, list, n);
 }
 
 static status look_at_each(const model *m, const size_t *contexts, size_t n, passes_look *look, void *user)
@@ -87,11 +92,12 @@ static status look_at_each(const model *m, const size_t *contexts, size_t n, pas
 
 status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user, int *exit_code)
 {
+    static const size_t usual[] = {64, 1000, 0};
     model *m;
     size_t *list = NULL, n = 0;
     status s = model_load(name, &m);
     if (!s)
-        s = choose_contexts(m, contexts, &list, &n, exit_code);
+        s = passes_contexts(m, contexts, usual, &list, &n, exit_code);
     if (!s)
         s = look_at_each(m, list, n, look, user);
     memory_free(list);

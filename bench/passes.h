@@ -20,6 +20,9 @@ typedef struct passes {
 status passes_create(const model *m, size_t longest, passes *out);
 void passes_free(passes *p);
 
+// The name of the decoder that runs a pass.
+const char *passes_decoder(pass which);
+
 // "prefill of 64 tokens (kvcache)", "step at 64 tokens (naive)", ... into `text`, which is returned.
 enum { PASS_NAME = 64 };
 const char *passes_name(pass which, size_t t, char text[PASS_NAME]);
@@ -29,6 +32,11 @@ status passes_prepare(passes *p, pass which, size_t t);
 
 // Runs a prepared pass before the eyes of fn, which may be NULL.
 status passes_run(passes *p, pass which, size_t t, observer *fn, void *user);
+
+// Reads `wanted`, a list for contexts_parse, or takes `usual`, which ends in 0: each of these, or the longest that the
+// model takes. Free the list with memory_free.
+status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list, size_t *n,
+                       int *exit_code);
 
 typedef status passes_look(passes *p, size_t t, void *user);
 

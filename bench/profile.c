@@ -19,12 +19,6 @@ static const char usage[] =
 enum { ROUNDS = 5, STEPS = 50, CALLS = 1 << 14, TRIALS = 9 };
 
 // The clock is read when a stage's first row comes: all of them have been computed by then, and what follows is calls.
-typedef struct stopwatch {
-    uint64_t since, calls, readings;
-    stage at;
-    uint64_t ns[STAGES];
-} stopwatch;
-
 static void watch(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
 {
     stopwatch *w = user;
@@ -56,22 +50,31 @@ static double call_ns(bool reads)
     return least;
 }
 
+double profile_observer_ns(const stopwatch *w)
+{
+    return (double)w->readings * call_ns(true) + (double)(w->calls - w->readings) * call_ns(false);
+}
+
+status profile_watch(passes *p, pass which, size_t t, stopwatch *out)
+{
+    status s = passes_prepare(p, which, t);
+    const uint64_t begin = clock_ns();
+    *out = (stopwatch){.since = begin, .at = STAGES};
+    if (!s)
+        s = passes_run(p, which, t, watch, out);
+    out->whole_ns = clock_ns() - begin;
+    return s;
+}
+
 // One pass nobody watches, and one before the stopwatch.
-static status take_round(passes *p, pass which, size_t t, stopwatch *w, double *watched_ns, double *unwatched_ns)
+static status take_round(passes *p, pass which, size_t t, stopwatch *w, double *unwatched_ns)
 {
     status s = passes_prepare(p, which, t);
     uint64_t begin = clock_ns();
     if (!s)
         s = passes_run(p, which, t, NULL, NULL);
     *unwatched_ns = (double)(clock_ns() - begin);
-    if (!s)
-        s = passes_prepare(p, which, t);
-    *w = (stopwatch){.since = clock_ns(), .at = STAGES};
-    begin = w->since;
-    if (!s)
-        s = passes_run(p, which, t, watch, w);
-    *watched_ns = (double)(clock_ns() - begin);
-    return s;
+    return s ? s : profile_watch(p, which, t, w);
 }
 
 // samples: (STAGES + 2, rounds).
@@ -81,7 +84,8 @@ static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double
     double *watched = samples + STAGES * rounds, *unwatched = watched + rounds;
     status s = count_pass(p, which, t, &out->done);
     for (size_t i = 0; i < rounds && !s; i++) {
-        s = take_round(p, which, t, &w, &watched[i], &unwatched[i]);
+        s = take_round(p, which, t, &w, &unwatched[i]);
+        watched[i] = (double)w.whole_ns;
         for (stage j = 0; j < STAGES; j++)
             samples[j * rounds + i] = (double)w.ns[j];
     }
@@ -93,7 +97,7 @@ static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double
     out->unwatched_ns = stats_median(unwatched, rounds).median;
     out->calls = w.calls;
     out->readings = w.readings;
-    out->observer_ns = (double)w.readings * call_ns(true) + (double)(w.calls - w.readings) * call_ns(false);
+    out->observer_ns = profile_observer_ns(&w);
     return NULL;
 }
 

@@ -17,6 +17,21 @@ typedef struct profile {
     count done;                      // the work of one pass
 } profile;
 
+// What the clock said in one pass.
+typedef struct stopwatch {
+    uint64_t ns[STAGES], whole_ns;
+    uint64_t calls, readings;
+    // Its own: the latest reading, and whose it was.
+    uint64_t since;
+    stage at;
+} stopwatch;
+
+// Prepares a pass and times its stages.
+status profile_watch(passes *p, pass which, size_t t, stopwatch *out);
+
+// What an observer costs that was called, and read the clock, as often as this one.
+double profile_observer_ns(const stopwatch *w);
+
 // Takes `rounds` > 0 samples of a pass at context t, after one to warm up, which is counted.
 status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out);
 
