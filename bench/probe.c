@@ -195,6 +195,23 @@ double probe_read(size_t i, const probe_block *block)
     return (double)(block->n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
 }
 
+double probe_read_again(const probe_block *block, size_t bytes)
+{
+    const size_t n = bytes / sizeof *block->at / 64 * 64, times = ((size_t)64 << 20) / bytes + 1; // a millisecond or so
+    double best = 0;
+    for (size_t i = 0; i < PROBES_READ; i++) {
+        if (read_probes[i].run == read_row) // reads whole MiB
+            continue;
+        read_probes[i].run(block->at, n);
+        const uint64_t begin = clock_ns();
+        for (size_t k = 0; k < times; k++)
+            read_probes[i].run(block->at, n);
+        const double rate = (double)(times * n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
 status probe_block_create(size_t bytes, probe_block *out)
 {
     const size_t unit = UNIT * sizeof *out->at, most = (size_t)1 << 30;

@@ -30,4 +30,8 @@ void probe_block_free(probe_block *block);
 // Bytes per second of probe i, which reads every byte of the block once.
 double probe_read(size_t i, const probe_block *block);
 
+// Bytes per second of reading the first `bytes` of it again and again, by the best probe: what the cache that holds
+// them delivers.
+double probe_read_again(const probe_block *block, size_t bytes);
+
 #endif

@@ -1,13 +1,14 @@
-// bench roofline: how close the kvcache decoder comes to what the core can compute and the memory can deliver.
+// bench roofline: how close the decoders come to what the core can compute and the memory can deliver.
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/contexts.h"
 #include "bench/cost.h"
 #include "bench/machine.h"
 #include "bench/measure.h"
+#include "bench/points.h"
 #include "bench/probe.h"
 #include "bench/progress.h"
+#include "bench/results.h"
 #include "bench/stats.h"
 #include "common/activations.h"
 #include "common/clock.h"
@@ -15,14 +16,15 @@
 #include "common/kv.h"
 #include "common/memory.h"
 #include "common/rowops.h"
-#include "kvcache/kvcache.h"
 
 static const char usage[] =
     "build/bench roofline [options]: share of the processor's arithmetic and of its memory bandwidth\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: synthetic:124M)\n"
-    "  -n, --samples N                rounds (default 9), 6 or more\n";
+    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,256,1000)\n"
+    "  -n, --samples N                rounds (default 9), 6 or more\n"
+    "  -o, --out DIR                  where roofline.csv and roofs.csv go (default: build/results)\n";
 
-enum { ROUNDS = 9, REPEATS = 5, LONG_CONTEXT = 1000, SHORT_CONTEXT = 64 };
+enum { ROUNDS = 9, REPEATS = 5 };
 
 // What is measured in each round. The first two are compared with the multiply-add peak, the others with the bandwidth.
 typedef enum target { PREFILL, LINEAR, SHORT_STEP, LONG_STEP, TARGETS } target;
@@ -31,16 +33,17 @@ typedef enum target { PREFILL, LINEAR, SHORT_STEP, LONG_STEP, TARGETS } target;
 // things down, so both sides of a ratio are what they are undisturbed.
 typedef struct roofline {
     const model *m;
-    decoder *d;
-    const float *logits; // of the latest step
-    activations a;       // for the linear layers alone
+    size_t *context, contexts, rounds;
+    size_t long_t, short_t; // the last context, and the first
+    passes p;
+    activations a; // for the linear layers alone
+    points stages;
     probe_block block;
-    int *tokens;
-    size_t long_t, short_t, rounds;
-    double *fma[PROBES_FMA], *read[PROBES_READ], *ns[TARGETS]; // (rounds) each: FLOP/s, bytes/s, ns
-    double *scratch;                                           // (rounds)
-    double *values;                                            // all of the above
-    double work[TARGETS];                                      // floating-point operations or bytes of one run
+    double *fma[PROBES_FMA], *read[PROBES_READ], *caches[MACHINE_CACHES]; // (rounds) each: FLOP/s, bytes/s
+    double *ns[TARGETS];                                                  // (rounds) each
+    double *scratch;                                                      // (rounds)
+    double *values;                                                       // all of the above
+    double work[TARGETS]; // floating-point operations or bytes of one run
 } roofline;
 
 static void keep_most(double *best, double value)
@@ -65,12 +68,21 @@ static void probe_memory(roofline *r, size_t round)
         keep_most(&r->read[i][round], probe_read(i, &r->block));
 }
 
-// One step over the first T tokens. The decoder computes the rows it does not hold: all of them after a reset, else the
-// last.
-static status time_step(roofline *r, target which, size_t round, size_t T)
+// Half of each cache, so that there is room for what else it holds; where no more is read than that, none. The first
+// level is left out: there the probes would measure their additions.
+static void probe_caches(roofline *r, size_t round)
+{
+    size_t bytes[MACHINE_CACHES];
+    machine_caches(bytes);
+    for (size_t i = 1; i < MACHINE_CACHES; i++)
+        if (bytes[i] > 0 && bytes[i] / 2 < r->block.n * sizeof *r->block.at)
+            r->caches[i][round] = probe_read_again(&r->block, bytes[i] / 2);
+}
+
+static status time_pass(roofline *r, target which, size_t round, pass by, size_t t)
 {
     uint64_t begin = clock_ns();
-    status failed = kvcache_decoder.step(r->d, r->tokens, T, &r->logits);
+    status failed = passes_run(&r->p, by, t, NULL, NULL);
     keep_least(&r->ns[which][round], (double)(clock_ns() - begin));
     return failed;
 }
@@ -89,30 +101,44 @@ static void time_linear(roofline *r, size_t round)
     keep_least(&r->ns[LINEAR][round], (double)(clock_ns() - begin));
 }
 
-// Steps alternate with the probe they are compared with. The first step after another context adjusts the cache,
-// untimed.
+// Steps alternate with the probe they are compared with.
 static status time_steps(roofline *r, target which, size_t round, size_t t)
 {
-    status failed = kvcache_decoder.step(r->d, r->tokens, t, &r->logits);
+    status failed = passes_prepare(&r->p, PASS_CACHED_STEP, t);
     for (size_t i = 0; i < REPEATS && !failed; i++) {
         probe_memory(r, round);
-        failed = time_step(r, which, round, t + 1);
+        failed = time_pass(r, which, round, PASS_CACHED_STEP, t); // again the last row only
     }
+    return failed;
+}
+
+static status time_stages(roofline *r, size_t round)
+{
+    status failed = NULL;
+    for (size_t i = 0; i < r->contexts && !failed; i++) {
+        probe_arithmetic(r, round);
+        probe_memory(r, round);
+        failed = points_take(&r->stages, i, round);
+    }
+    probe_caches(r, round);
     return failed;
 }
 
 static status take_round(roofline *r, size_t round)
 {
     probe_arithmetic(r, round);
-    kvcache_decoder.reset(r->d);
-    status failed = time_step(r, PREFILL, round, r->long_t);
+    status failed = passes_prepare(&r->p, PASS_PREFILL, r->long_t);
+    if (!failed)
+        failed = time_pass(r, PREFILL, round, PASS_PREFILL, r->long_t);
     if (failed)
         return failed;
     probe_arithmetic(r, round);
     time_linear(r, round);
     probe_arithmetic(r, round);
     failed = time_steps(r, LONG_STEP, round, r->long_t);
-    return failed ? failed : time_steps(r, SHORT_STEP, round, r->short_t);
+    if (!failed)
+        failed = time_steps(r, SHORT_STEP, round, r->short_t);
+    return failed ? failed : time_stages(r, round);
 }
 
 static double best_of(double *const *values, size_t n, size_t round)
@@ -128,6 +154,14 @@ static double peak(const roofline *r, target which, size_t round)
     return which <= LINEAR ? best_of(r->fma, PROBES_FMA, round) : best_of(r->read, PROBES_READ, round);
 }
 
+// The median over rounds of the best in each. Leaves all of them sorted in scratch.
+static double median_best(const roofline *r, double *const *values, size_t n)
+{
+    for (size_t k = 0; k < r->rounds; k++)
+        r->scratch[k] = best_of(values, n, k);
+    return stats_median(r->scratch, r->rounds).median;
+}
+
 static void print_probes(const roofline *r, const char *title, const char *unit, const char *name(size_t i),
                          double *const *values, size_t n)
 {
@@ -137,9 +171,7 @@ static void print_probes(const roofline *r, const char *title, const char *unit,
         double median = stats_median(r->scratch, r->rounds).median; // sorts
         printf("  %-24s %14.1f %10.1f\n", name(i), median * 1e-9, r->scratch[r->rounds - 1] * 1e-9);
     }
-    for (size_t k = 0; k < r->rounds; k++)
-        r->scratch[k] = best_of(values, n, k);
-    double median = stats_median(r->scratch, r->rounds).median;
+    double median = median_best(r, values, n);
     printf("  %-24s %14.1f %10.1f  (%.1f at worst)\n\n", "the best in each round", median * 1e-9,
            r->scratch[r->rounds - 1] * 1e-9, r->scratch[0] * 1e-9);
 }
@@ -209,74 +241,95 @@ static void count_work(roofline *r)
     r->work[LONG_STEP] = step_bytes(c, r->long_t);
 }
 
-static status prepare(roofline *r)
+static status hold_values(roofline *r)
 {
-    const config *c = &r->m->config;
-    if (c->T < 2)
-        return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(r->m));
-    r->long_t = c->T - 1 < LONG_CONTEXT ? c->T - 1 : LONG_CONTEXT;
-    r->short_t = c->T - 1 < SHORT_CONTEXT ? c->T - 1 : SHORT_CONTEXT;
-    count_work(r);
-    r->tokens = memory_array(r->long_t + 1, sizeof *r->tokens);
-    r->values = memory_array(r->rounds * (PROBES_FMA + PROBES_READ + TARGETS + 1), sizeof *r->values);
-    if (!r->tokens || !r->values)
+    r->values = memory_array(r->rounds * (PROBES_FMA + PROBES_READ + MACHINE_CACHES + TARGETS + 1), sizeof *r->values);
+    if (!r->values)
         return memory_failed("the measurements");
     double *next = r->scratch = r->values;
     for (size_t i = 0; i < PROBES_FMA; i++)
         r->fma[i] = next += r->rounds;
     for (size_t i = 0; i < PROBES_READ; i++)
         r->read[i] = next += r->rounds;
+    for (size_t i = 0; i < MACHINE_CACHES; i++)
+        r->caches[i] = next += r->rounds;
     for (size_t i = 0; i < TARGETS; i++)
         r->ns[i] = next += r->rounds;
-    for (size_t i = 0; i <= r->long_t; i++)
-        r->tokens[i] = fixed_token(i, c->V);
-    status failed = activations_create(c, r->long_t, &r->a);
-    if (!failed)
-        failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
-    return failed ? failed : kvcache_decoder.create(r->m, r->long_t + 1, &r->d);
+    return NULL;
 }
 
-static status run(roofline *r)
+static status prepare(roofline *r, const char *contexts, int *exit_code)
 {
-    status failed = prepare(r);
+    static const size_t usual[] = {64, 256, 1000, 0};
+    status failed = passes_contexts(r->m, contexts, usual, &r->context, &r->contexts, exit_code);
+    if (failed)
+        return failed;
+    r->short_t = r->context[0];
+    r->long_t = r->context[r->contexts - 1];
+    count_work(r);
+    failed = hold_values(r);
+    if (!failed)
+        failed = activations_create(&r->m->config, r->long_t, &r->a);
+    if (!failed)
+        failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
+    if (!failed)
+        failed = passes_create(r->m, r->long_t, &r->p);
+    return failed ? failed : points_create(&r->p, r->context, r->contexts, r->rounds, &r->stages); // warms up as well
+}
+
+static limits find_limits(const roofline *r)
+{
+    limits l = {.peak = median_best(r, r->fma, PROBES_FMA), .memory = median_best(r, r->read, PROBES_READ)};
+    for (size_t i = 0; i < MACHINE_CACHES; i++)
+        l.caches[i] = median_best(r, &r->caches[i], 1);
+    return l;
+}
+
+static status run(roofline *r, const char *contexts, const char *dir, int *exit_code)
+{
+    status failed = prepare(r, contexts, exit_code);
     machine_warn_if_busy();
     progress bar = progress_begin("roofline");
-    if (!failed)
-        failed = time_step(r, PREFILL, 0, r->long_t); // warms up; the first round's own is not slower for it
     for (size_t i = 0; i < r->rounds && !failed; i++) {
         failed = take_round(r, i);
         progress_update(&bar, (double)(i + 1) / (double)r->rounds);
     }
     progress_end(&bar);
-    if (!failed)
-        report(r);
-    return failed;
+    if (failed)
+        return failed;
+    const limits l = find_limits(r);
+    report(r);
+    points_print(&r->stages, &l);
+    return points_write(&r->stages, &l, dir);
 }
 
 static void release(roofline *r)
 {
-    if (r->d)
-        kvcache_decoder.destroy(r->d);
+    points_free(&r->stages);
+    passes_free(&r->p);
     activations_free(&r->a);
     probe_block_free(&r->block);
-    memory_free(r->tokens);
+    memory_free(r->context);
     memory_free(r->values);
 }
 
 status roofline_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status failed = bench_options_parse(argc, argv, "m:n:", usage, &o, exit_code);
+    char dir[FILE_PATH_SIZE];
+    status failed = bench_options_parse(argc, argv, "m:c:n:o:", usage, &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)
         return failed;
     roofline r = {.rounds = o.samples ? o.samples : ROUNDS};
-    model *m;
-    failed = model_load(o.model_given ? o.model : BENCH_MODEL, &m);
+    model *m = NULL;
+    failed = results_make(o.out, dir);
+    if (!failed)
+        failed = model_load(o.model_given ? o.model : BENCH_MODEL, &m);
     if (!failed) {
         r.m = m;
-        failed = run(&r);
+        failed = run(&r, o.contexts, dir, exit_code);
         release(&r);
     }
     model_free(m);
