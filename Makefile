@@ -152,9 +152,9 @@ $(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz
 
 RESULTS := $(BUILD)/results
 FORMAT := $(if $(PNG),png,svg)
-# Each plot and the CSV that it draws: those of the sweep, and of the experiments of build/bench curves. What has not been measured is left out.
+# Each plot and the CSV that it draws: those of the sweep, of roofline, and of the experiments of build/bench curves. What has not been measured is left out.
 CURVES := $(patsubst plots/curve-%.gp,%,$(wildcard plots/curve-*.gp))
-PLOTS := ttft=summary step=summary speedup=summary memory=memory $(foreach name,$(CURVES),curve-$(name)=curves/$(name)-summary)
+PLOTS := ttft=summary step=summary speedup=summary memory=memory roofline=roofline $(foreach name,$(CURVES),curve-$(name)=curves/$(name)-summary)
 plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/plots (PNG=1: as PNG)
 	@command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make deps'; the CSVs stay in $(RESULTS)" >&2; exit 1; }
 	@set -e; mkdir -p $(BUILD)/plots; drawn=; for pair in $(PLOTS); do \

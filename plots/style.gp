@@ -1,10 +1,10 @@
 # What all plots share: the look, and how they read build/results. The caller sets theme (light or dark), format (svg or png) and results
 # (the folder of the CSVs), a script headline, detail and unit, and for an experiment of build/bench curves its name, experiment, and what
-# its x axis counts, axis; the picture goes to standard output.
+# its x axis counts, axis (or another CSV, summary); the picture goes to standard output.
 set datafile separator comma
 set datafile missing NaN # rows of another curve do not break a line
 if (!exists("axis")) { axis = "context" }
-summary = results . (exists("experiment") ? "/curves/" . experiment . "-summary.csv" : "/summary.csv")
+if (!exists("summary")) { summary = results . (exists("experiment") ? "/curves/" . experiment . "-summary.csv" : "/summary.csv") }
 memory = results . "/memory.csv"
 model = system("sed -n '2s/^\"\\([^\"]*\\)\".*\\|^\\([^,]*\\),.*/\\1\\2/p' " . summary) # quoted if there are commas in it
 
