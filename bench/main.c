@@ -26,7 +26,7 @@ static const struct {
     {"profile", profile_command, "where the time of a pass goes, stage by stage"},
     {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},
     {"race", race_command, "both decoders generate the same text, one above the other: see it first"},
-    {"roofline", roofline_command, "share of the processor's arithmetic and of its memory bandwidth"},
+    {"roofline", roofline_command, "each stage beside what arithmetic and memory allow, and shares of both"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };
 

@@ -8,7 +8,8 @@
 // context.json, and a table.
 command sweep_command;
 
-// The kvcache decoder's shares of the FMA peak and of the read bandwidth.
+// The kvcache decoder's shares of the FMA peak and of the read bandwidth; each stage of both decoders under its roof:
+// roofline.csv, roofs.csv, and tables.
 command roofline_command;
 
 // verify on the embedded model, then verify and sweep on a model of real size.

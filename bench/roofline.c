@@ -18,7 +18,7 @@
 #include "common/rowops.h"
 
 static const char usage[] =
-    "build/bench roofline [options]: share of the processor's arithmetic and of its memory bandwidth\n\n"
+    "build/bench roofline [options]: each stage beside what arithmetic and memory allow, and shares of both\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: synthetic:124M)\n"
     "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,256,1000)\n"
     "  -n, --samples N                rounds (default 9), 6 or more\n"

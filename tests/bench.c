@@ -135,7 +135,8 @@ Test(bench, usage_errors_exit_2)
                           RUN(digest_command, "digest", "-m", TINY, "-c", "65"),
                           RUN(verify_command, "verify", "-m", TINY, "-c", "0"),
                           RUN(curves_command, "curves", "throughput", "-m", TINY, "-c", "1,x"),
-                          RUN(roofline_command, "roofline", "--contexts", "3"),
+                          RUN(roofline_command, "roofline", "-m", TINY, "-c", "64"),
+                          RUN(roofline_command, "roofline", "--seed", "3"),
                           RUN(roofline_command, "roofline", "-n", "1"),
                           RUN(all_command, "all", "--quick=yes")};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
@@ -169,7 +170,8 @@ Test(bench, help_names_every_option)
                                                       "--out", "--decoder", "--timeout", NULL};
          *o; o++)
         cr_assert(strstr(sweep.out, *o), "%s is missing in:\n%s", *o, sweep.out);
-    cr_assert(!roofline.s && strstr(roofline.out, "--model"));
+    for (const char *const *o = (const char *const[]){"--model", "--contexts", "--samples", "--out", NULL}; *o; o++)
+        cr_assert(!roofline.s && strstr(roofline.out, *o), "%s is missing in:\n%s", *o, roofline.out);
 }
 
 Test(bench, failures_name_the_cure)
@@ -187,6 +189,12 @@ Test(bench, failures_name_the_cure)
     support_assert_refused(r.s, "T=1|another model");
     r = RUN(sweep_command, "sweep", "-m", "/nonexistent", "-o", dir);
     support_assert_refused(r.s, "/nonexistent");
+    r = RUN(roofline_command, "roofline", "-m", TINY, "-o", taken);
+    support_assert_refused(r.s, "taken|--out");
+    r = RUN(roofline_command, "roofline", "-m", TINY, "-o", dir, "-c", "64");
+    support_assert_refused(r.s, "64|63");
+    r = RUN(roofline_command, "roofline", "-m", "synthetic:L=1,C=32,H=2,T=1,V=64", "-o", dir);
+    support_assert_refused(r.s, "T=1|another model");
     support_remove_dir(dir);
 }
 
@@ -452,12 +460,18 @@ Test(bench, probes_measure_something)
         double rate = probe_read(i, &block);
         cr_assert(isfinite(rate) && rate > 0, "%s: %g", probe_read_name(i), rate);
     }
+    for (size_t bytes = 1000; bytes <= 2 << 20; bytes *= 16) {
+        double rate = probe_read_again(&block, bytes);
+        cr_assert(isfinite(rate) && rate > 0, "%zu bytes again and again: %g", bytes, rate);
+    }
     probe_block_free(&block);
 }
 
 Test(bench, roofline_prints_shares)
 {
-    command_run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6");
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    command_run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-o", dir);
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     static const char *const targets[] = {"prefill of 63 tokens", "its linear layers alone", "step at 63 tokens"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
@@ -468,6 +482,7 @@ Test(bench, roofline_prints_shares)
             percent--;
         cr_assert_gt(strtod(percent, NULL), 0, "%.100s", line);
     }
+    support_remove_dir(dir);
 }
 
 Test(bench, every_allocation_may_fail)
@@ -476,7 +491,7 @@ Test(bench, every_allocation_may_fail)
     support_make_dir(dir);
     command_assert_survives_failed_allocations(
         sweep_command, (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL}, NULL);
-    command_assert_survives_failed_allocations(roofline_command,
-                                               (const char *const[]){"roofline", "-m", TINY, "-n", "6", NULL}, NULL);
+    command_assert_survives_failed_allocations(
+        roofline_command, (const char *const[]){"roofline", "-m", TINY, "-n", "6", "-o", dir, NULL}, NULL);
     support_remove_dir(dir);
 }
