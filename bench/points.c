@@ -32,6 +32,7 @@ typedef struct point {
     double intensity; // FLOP per byte
     estimate ns;
     double flops, roof; // FLOP/s
+    double best;        // share of the roof: the fastest sample, over the best probes of all rounds
 } point;
 
 double limits_roof(const limits *l, double intensity)
@@ -74,7 +75,7 @@ status points_take(points *p, size_t i, size_t k)
     return s;
 }
 
-// Median time of a set of stages.
+// Median time of a set of stages. Leaves all of them sorted in scratch.
 static estimate time_of(const points *p, size_t cell, unsigned stages)
 {
     const stopwatch *taken = &p->taken[cell * p->rounds];
@@ -91,7 +92,13 @@ static point find(const points *p, const limits *l, size_t cell, size_t which)
     const work done = count_sum(&p->done[cell], shown[which].stages);
     const estimate ns = time_of(p, cell, shown[which].stages);
     const double flop = 2 * (double)done.multiply_adds, intensity = flop / (double)count_bytes(&done);
-    return (point){done, intensity, ns, flop / (ns.median * 1e-9), limits_roof(l, intensity)};
+    const limits best = {.peak = l->best_peak, .memory = l->best_memory};
+    return (point){done,
+                   intensity,
+                   ns,
+                   flop / (ns.median * 1e-9),
+                   limits_roof(l, intensity),
+                   flop / (p->scratch[0] * 1e-9) / limits_roof(&best, intensity)};
 }
 
 typedef struct picture {
@@ -139,12 +146,12 @@ static void print_pass(const points *p, const limits *l, size_t cell)
     char name[PASS_NAME], text[HUMANE];
     const stopwatch *w = &p->taken[cell * p->rounds];
     unsigned idle = 0;
-    printf("\n%s\n  %-14s %10s %10s %9s %9s %8s\n", passes_name(cell % PASSES, p->context[cell / PASSES], name),
-           "stage", "time", "FLOP/byte", "GFLOP/s", "roof", "share");
+    printf("\n%s\n  %-14s %10s %10s %9s %9s %8s %8s\n", passes_name(cell % PASSES, p->context[cell / PASSES], name),
+           "stage", "time", "FLOP/byte", "GFLOP/s", "roof", "share", "best");
     for (size_t i = 0; i < SHOWN; i++) {
         const point at = find(p, l, cell, i);
-        printf("  %-14s %10s %10.1f %9.1f %9.1f %6.1f %%\n", shown[i].name, humane_ns(at.ns.median, text), at.intensity,
-               at.flops * 1e-9, at.roof * 1e-9, 100 * at.flops / at.roof);
+        printf("  %-14s %10s %10.1f %9.1f %9.1f %6.1f %% %6.1f %%\n", shown[i].name, humane_ns(at.ns.median, text),
+               at.intensity, at.flops * 1e-9, at.roof * 1e-9, 100 * at.flops / at.roof, 100 * at.best);
     }
     for (stage s = 0; s < STAGES; s++)
         idle |= p->done[cell].of[s].multiply_adds == 0 ? 1U << s : 0;

@@ -6,10 +6,11 @@
 #include "bench/machine.h"
 #include "bench/profile.h"
 
-// What the machine does at best.
+// What the machine does at best: medians over rounds of the best probe in each.
 typedef struct limits {
     double peak;                   // FLOP/s
     double memory;                 // bytes/s
+    double best_peak, best_memory; // of all rounds
     double caches[MACHINE_CACHES]; // bytes/s of the first core's, the first level first; 0 where unknown
 } limits;
 

@@ -279,7 +279,10 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
 
 static limits find_limits(const roofline *r)
 {
-    limits l = {.peak = median_best(r, r->fma, PROBES_FMA), .memory = median_best(r, r->read, PROBES_READ)};
+    limits l = {.peak = median_best(r, r->fma, PROBES_FMA)};
+    l.best_peak = r->scratch[r->rounds - 1];
+    l.memory = median_best(r, r->read, PROBES_READ);
+    l.best_memory = r->scratch[r->rounds - 1];
     for (size_t i = 0; i < MACHINE_CACHES; i++)
         l.caches[i] = median_best(r, &r->caches[i], 1);
     return l;
