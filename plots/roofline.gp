@@ -33,7 +33,7 @@ fewer = naive[3] / cached[3]
 slower = naive[2] / cached[2]
 
 stats summary using (column("multiply_adds") > 0 ? column("gflops") : NaN) nooutput
-left = 0.2; right = 2000.; bottom = STATS_min / 2.5; top = peak * 2.3
+left = 0.03 * peak / limit("memory"); right = 2000.; bottom = STATS_min / 2.5; top = peak * 2.3
 set xrange [left : right]
 set yrange [bottom : top]
 set logscale x 10
@@ -47,11 +47,11 @@ angle = atan2(0.66 * 9 / log10(top / bottom), 0.87 * 16 / log10(right / left)) *
 text = 'front textcolor rgb ink font "sans-serif,12"'
 # Names of the roofs, of the decoders and of the kinds, and what the arrow says.
 set label sprintf("arithmetic: %.0f GFLOP/s", peak) at right, peak right offset -0.5, 0.5 @text
-array from[3] = [0.8, 0.3, 0.24]
-do for [i = 1:3] {
-    kind = word("memory L3 L2", i)
+do for [kind in "memory L3 L2"] {
     if (limit(kind) > 0) {
-        set label sprintf("%s: %.0f GB/s", kind, limit(kind)) at from[i], from[i] * limit(kind) left rotate by angle offset -0.6, 0.5 @text
+        x = 0.12 * peak / limit(kind)
+        x = x > 1.2 * left ? x : 1.2 * left
+        set label sprintf("%s: %.0f GB/s", kind, limit(kind)) at x, x * limit(kind) left rotate by angle offset -0.6, 0.5 @text
     }
 }
 set label "naive" at naive[1], naive[2] left offset 1.4, -0.9 front textcolor linestyle 1
