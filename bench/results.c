@@ -146,8 +146,8 @@ status results_build(char hex[65])
     return NULL;
 }
 
-static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: longest
-                                                   // context}}}; with a plug-in: "digest plug-in's digest"
+static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: what was
+                                                   // found}}}; with a plug-in: "digest plug-in's digest"
 
 // The record as it stands, or an empty one; NULL only without memory.
 static json_t *read_record(const char *dir)
@@ -188,29 +188,55 @@ static json_t *verified_models(json_t *record, const record_key *key)
     return build && strcmp(build, key->build) == 0 ? json_object_get(entry, "models") : NULL;
 }
 
-static status add_to_record(const record_key *key, size_t last)
+// The longest context that an entry of the record passed with.
+static size_t passed_up_to(const json_t *entry)
+{
+    json_int_t longest = json_integer_value(json_object_get(entry, "longest"));
+    return json_is_true(json_object_get(entry, "passed")) && longest > 0 ? (size_t)longest : 0;
+}
+
+// A failure stays until something that reaches as far has passed. One of a plug-in that has never passed is not kept:
+// nothing may rest on that anyway, and `make mutants` makes hundreds.
+static bool is_kept(const verification_record *now, const json_t *before)
+{
+    if (!now->passed)
+        return !now->plugin || before;
+    return (json_int_t)now->longest >= json_integer_value(json_object_get(before, "longest"));
+}
+
+static json_t *record_json(const model *m, const verification_record *r)
+{
+    json_t *name = json_string(model_label(m)); // NULL where it is not UTF-8
+    return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "model", name ? name : json_null(),
+                     "decoder", r->decoder, "passed", r->passed, "contexts", (json_int_t)r->contexts, "longest",
+                     (json_int_t)r->longest, "logits", (json_int_t)r->logits, "logits_differing",
+                     (json_int_t)r->logits_differing, "keys_and_values", (json_int_t)r->kv, "keys_and_values_differing",
+                     (json_int_t)r->kv_differing, "logits_sha256", r->logits_sha256);
+}
+
+static status add_to_record(const record_key *key, const model *m, const verification_record *found)
 {
     json_t *record = read_record(key->dir);
     if (!verified_models(record, key)) // of an earlier build, or none
         json_object_set_new(record, key->program, json_pack("{s:s, s:{}}", "build", key->build, "models"));
     json_t *models = verified_models(record, key);
-    json_int_t before = json_integer_value(json_object_get(models, key->subject)), now = (json_int_t)last;
-    bool kept = json_object_set_new(models, key->subject, json_integer(now > before ? now : before)) == 0;
+    bool kept = !is_kept(found, json_object_get(models, key->subject)) ||
+                json_object_set_new(models, key->subject, record_json(m, found)) == 0;
     status s = kept ? results_write_json(key->dir, record_name, record) : memory_failed("the record of verifications");
     json_decref(record);
     return s;
 }
 
-status results_record_verified(const model *m, const char *plugin, size_t last)
+status results_record_verified(const model *m, const verification_record *found)
 {
     record_key key;
-    status s = find_key(m, plugin, &key);
+    status s = find_key(m, found->plugin, &key);
     if (s)
         return s;
     int dir = open(key.dir, O_RDONLY); // one process at a time: make faults and mutants run several
     if (dir >= 0)
         flock(dir, LOCK_EX);
-    s = add_to_record(&key, last);
+    s = add_to_record(&key, m, found);
     if (dir >= 0)
         close(dir);
     return s;
@@ -222,7 +248,7 @@ size_t results_verified(const model *m, const char *plugin)
     if (find_key(m, plugin, &key))
         return 0;
     json_t *record = read_record(key.dir);
-    json_int_t last = json_integer_value(json_object_get(verified_models(record, &key), key.subject));
+    size_t longest = passed_up_to(json_object_get(verified_models(record, &key), key.subject));
     json_decref(record);
-    return last > 0 ? (size_t)last : 0;
+    return longest;
 }

@@ -26,11 +26,22 @@ void results_csv_text(FILE *f, const char *text);
 // Hexadecimal SHA-256 of the running program: names this build, flags and compiler included.
 status results_build(char hex[65]);
 
-// Remembers in build/results/verified.json that this build has verified the decoders on these weights, up to a context
-// of `last` tokens. What was verified further before stays. plugin: the digest of the plug-in that it was, or NULL.
-status results_record_verified(const model *m, const char *plugin, size_t last);
+// What a comparison of the decoders on one model came to.
+typedef struct verification_record {
+    const char *decoder; // what was compared with the recompute,
+    const char *plugin;  // and its digest, or NULL if it is no plug-in
+    bool passed;
+    size_t contexts, longest; // how many, and the tokens of the longest
+    uint64_t logits, logits_differing, kv, kv_differing;
+    const char *logits_sha256; // of the recomputed ones
+} verification_record;
 
-// The longest context up to which it has; 0 if the record is absent, unreadable, or of another build.
+// Remembers in build/results/verified.json what this build has found on these weights. What reached further before
+// stays, unless it passed and this did not.
+status results_record_verified(const model *m, const verification_record *found);
+
+// The longest context up to which it has passed; 0 if it has not, or the record is absent, unreadable, or of another
+// build. plugin: the digest of the plug-in that it was, or NULL.
 size_t results_verified(const model *m, const char *plugin);
 
 #endif

@@ -480,6 +480,23 @@ static status report(verification *v, bool json, bool *same)
     return NULL;
 }
 
+// For build/results/verified.json.
+static status record(const verification *v, bool same)
+{
+    const finding logits = total(v->logits), cache = total(v->cache);
+    const verification_record found = {.decoder = v->tested->name,
+                                       .plugin = plugin_digest(),
+                                       .passed = same,
+                                       .contexts = v->ways[RECOMPUTED].rows,
+                                       .longest = v->last,
+                                       .logits = logits.compared,
+                                       .logits_differing = logits.differing,
+                                       .kv = cache.compared,
+                                       .kv_differing = cache.differing,
+                                       .logits_sha256 = v->digest};
+    return results_record_verified(v->m, &found);
+}
+
 static status verify(const model *m, const bench_options *o, const decoder_api *tested, const size_t *contexts,
                      size_t n, bool *same)
 {
@@ -494,6 +511,8 @@ static status verify(const model *m, const bench_options *o, const decoder_api *
         take_digest(&v);
         s = report(&v, o->json, same);
     }
+    if (!s)
+        s = record(&v, *same);
     ways_free(v.ways);
     memory_free(v.expected);
     memory_free(v.tasks);
@@ -513,8 +532,6 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
     }
     if (!s)
         s = verify(m, o, tested, contexts, n, &same);
-    if (!s && same)
-        s = results_record_verified(m, plugin_digest(), contexts[n - 1]);
     memory_free(contexts);
     if (!s && !same)
         *exit_code = 1;
