@@ -101,20 +101,21 @@ static status crossing_by_models(const lab *l, size_t which, size_t before, doub
     return failed;
 }
 
-status crossover_conclude(const lab *l)
+status crossover_conclude(const lab *l, FILE *f)
 {
-    printf("\nAttention overtakes the linear layers at this many tokens (counts: if all multiply-adds took as long;\n"
-           "rates: with those measured near there; models: fitted to all places but the two around the crossing)\n\n"
-           "  %-8s %10s %10s %10s %10s %14s\n",
-           "", "counts", "rates", "models", "measured", "models off by");
+    fprintf(f,
+            "\nAttention overtakes the linear layers at this many tokens (counts: if all multiply-adds took as long;\n"
+            "rates: with those measured near there; models: fitted to all places but the two around the crossing)\n\n"
+            "  %-8s %10s %10s %10s %10s %14s\n",
+            "", "counts", "rates", "models", "measured", "models off by");
     for (size_t d = 0; d < DECODERS; d++) {
         double by_models, measured = measured_crossing(l, d, place_before_crossing(l, d));
         status failed = crossing_by_models(l, d, place_before_crossing(l, d), &by_models);
         if (failed)
             return failed;
-        printf("  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
-               cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1, crossing_by_rates(l, d), by_models,
-               measured, 100 * (by_models / measured - 1));
+        fprintf(f, "  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
+                cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1, crossing_by_rates(l, d), by_models,
+                measured, 100 * (by_models / measured - 1));
     }
     return NULL;
 }

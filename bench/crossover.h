@@ -7,6 +7,6 @@
 // As in an experiment (bench/curves.h), with the metrics "attention" and "linear", in ns.
 status crossover_measure(lab *l, size_t which, size_t i, double *ns);
 double crossover_count(const lab *l, size_t metric, size_t which, size_t i);
-status crossover_conclude(const lab *l);
+status crossover_conclude(const lab *l, FILE *f);
 
 #endif

@@ -93,9 +93,9 @@ static status describe(const lab *l, json_t **out)
         failed = digests(l, &models);
     if (!failed)
         failed = list_places_as_json(l, &places);
-    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I]}", "name", l->what->name, "x", l->what->x, "places",
-                              places, "models", models, "seed", (json_int_t)l->o->seed, "fitted",
-                              (json_int_t)l->x[l->first], (json_int_t)l->x[l->last]);
+    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I], s:s?}", "name", l->what->name, "x", l->what->x,
+                              "places", places, "models", models, "seed", (json_int_t)l->o->seed, "fitted",
+                              (json_int_t)l->x[l->first], (json_int_t)l->x[l->last], "level", l->level);
     json_decref(models);
     json_decref(places);
     if (!failed && json_object_set(*out, "experiment", about) != 0)

@@ -28,8 +28,8 @@ typedef struct experiment {
     // Bytes read anew in each step: slopes are fitted where one cache holds them. NULL: they are fitted from `from` on.
     double (*bytes)(const lab *l, size_t i);
     size_t from;
-    size_t reach;                     // tokens that a sample needs beyond x
-    status (*conclude)(const lab *l); // prints what there is to say besides; NULL: nothing
+    size_t reach;                              // tokens that a sample needs beyond x
+    status (*conclude)(const lab *l, FILE *f); // prints what there is to say besides; NULL: nothing
 } experiment;
 
 // An experiment under way.
@@ -74,7 +74,8 @@ estimate lab_estimate(const lab *l, size_t metric, size_t which, size_t i);
 // Settles first, last and level: the outermost level of memory in which there are enough places to fit a line to.
 void lab_settle_range(lab *l);
 
-// Writes NAME-summary.csv, NAME-counts.csv and NAME-fits.csv, and prints the table, the fits and the conclusion.
+// Writes NAME-summary.csv, NAME-counts.csv, NAME-fits.csv and NAME-conclusion.txt, and prints the table, the fits and
+// the conclusion.
 status lab_report(const lab *l);
 
 // `build/bench curves [EXPERIMENT ...]`

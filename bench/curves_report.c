@@ -290,15 +290,21 @@ static status print_counts(FILE *f, const void *what)
     return NULL;
 }
 
+static status print_conclusion(FILE *f, const void *what)
+{
+    const lab *l = what;
+    return l->what->conclude ? l->what->conclude(l, f) : NULL;
+}
+
 static status write_files(const lab *l)
 {
-    static const char *const names[] = {"summary", "counts", "fits"};
-    status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts, print_fits};
-    const void *const whats[] = {&l->rounds, l, l};
+    static const char *const names[] = {"summary.csv", "counts.csv", "fits.csv", "conclusion.txt"};
+    status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts, print_fits, print_conclusion};
+    const void *const whats[] = {&l->rounds, l, l, l};
     status failed = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names && !failed; i++) {
         char file[64];
-        snprintf(file, sizeof file, "%s-%s.csv", l->what->name, names[i]);
+        snprintf(file, sizeof file, "%s-%s", l->what->name, names[i]);
         failed = results_write(l->dir, file, prints[i], whats[i]);
     }
     return failed;
@@ -315,7 +321,7 @@ status lab_report(const lab *l)
         failed = print_local_slopes(l);
     if (!failed)
         failed = print_models(l);
-    if (!failed && l->what->conclude)
-        failed = l->what->conclude(l);
+    if (!failed)
+        failed = print_conclusion(stdout, l);
     return failed ? failed : rounds_print_noise(&l->rounds);
 }

@@ -158,15 +158,17 @@ static size_t ahead_from(const lab *l, bool clearly)
     return i;
 }
 
-static status conclude_generate(const lab *l)
+static status conclude_generate(const lab *l, FILE *f)
 {
     size_t by_medians = ahead_from(l, false), clearly = ahead_from(l, true);
     if (clearly == l->xs)
-        printf("\nThe cache has not paid for itself within %zu tokens.\n", l->x[l->xs - 1]);
+        fprintf(f, "\nThe cache has not paid for itself within %zu tokens.\n", l->x[l->xs - 1]);
     else
-        printf("\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on beyond noise: there the "
-               "intervals lie apart.\n",
-               l->x[by_medians], l->x[clearly]);
+        fprintf(
+            f,
+            "\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on beyond noise: there the "
+            "intervals lie apart.\n",
+            l->x[by_medians], l->x[clearly]);
     return NULL;
 }
 
@@ -193,15 +195,15 @@ static double count_throughput(const lab *l, size_t metric, size_t which, size_t
     return (cost_request(c, lab_recomputes(which), l->x[i], WINDOW + 1) - cost_multiply_adds(c, 0, l->x[i])) / WINDOW;
 }
 
-static status conclude_throughput(const lab *l)
+static status conclude_throughput(const lab *l, FILE *f)
 {
-    printf("\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n", WINDOW, "context",
-           decoders[0]->name, decoders[DECODERS - 1]->name);
+    fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n", WINDOW, "context",
+            decoders[0]->name, decoders[DECODERS - 1]->name);
     for (size_t i = 0; i < l->xs; i++) {
-        printf("%9zu", l->x[i]);
+        fprintf(f, "%9zu", l->x[i]);
         for (size_t d = 0; d < DECODERS; d++)
-            printf("  %10.1f", 1e9 / lab_estimate(l, 0, d, i).median);
-        printf("\n");
+            fprintf(f, "  %10.1f", 1e9 / lab_estimate(l, 0, d, i).median);
+        fprintf(f, "\n");
     }
     return NULL;
 }

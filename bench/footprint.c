@@ -55,18 +55,19 @@ double footprint_count(const lab *l, size_t metric, size_t which, size_t i)
 }
 
 // The most tokens whose keys and values fit beside the weights, for shapes that people know.
-status footprint_conclude(const lab *l)
+status footprint_conclude(const lab *l, FILE *f)
 {
     static const char *const shapes[] = {"synthetic:124M", "synthetic:355M", "synthetic:774M", "synthetic:1558M"};
     static const double budgets_gib[] = {1, 2, 4, 8, 16};
     enum { BUDGETS = sizeof budgets_gib / sizeof *budgets_gib };
     (void)l;
-    printf(
+    fprintf(
+        f,
         "\nThe longest context whose keys and values fit beside the weights, by the counts alone\n\n  %-16s %10s %12s",
         "", "weights", "KV a token");
     for (size_t b = 0; b < BUDGETS; b++)
-        printf(" %6.0f GiB", budgets_gib[b]);
-    printf("\n");
+        fprintf(f, " %6.0f GiB", budgets_gib[b]);
+    fprintf(f, "\n");
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         char weights[HUMANE], token[HUMANE];
         config c;
@@ -74,10 +75,10 @@ status footprint_conclude(const lab *l)
         if (config_parse_synthetic(shapes[i], &c, &seed))
             continue;
         double held = (double)model_packed_bytes(&c, true), each = (double)kv_bytes(&c, 1);
-        printf("  %-16s %10s %12s", shapes[i], humane_bytes(held, weights), humane_bytes(each, token));
+        fprintf(f, "  %-16s %10s %12s", shapes[i], humane_bytes(held, weights), humane_bytes(each, token));
         for (size_t b = 0; b < BUDGETS; b++)
-            printf(" %10.0f", fmax(0, floor((budgets_gib[b] * 0x1p30 - held) / each)));
-        printf("\n");
+            fprintf(f, " %10.0f", fmax(0, floor((budgets_gib[b] * 0x1p30 - held) / each)));
+        fprintf(f, "\n");
     }
     return NULL;
 }

@@ -8,6 +8,6 @@
 // As in an experiment (bench/curves.h), with the metrics "resident" and "held", in bytes.
 status footprint_measure(lab *l, size_t which, size_t i, double *bytes);
 double footprint_count(const lab *l, size_t metric, size_t which, size_t i);
-status footprint_conclude(const lab *l);
+status footprint_conclude(const lab *l, FILE *f);
 
 #endif

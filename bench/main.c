@@ -10,6 +10,7 @@
 #include "bench/options.h"
 #include "bench/profile.h"
 #include "bench/race.h"
+#include "bench/report.h"
 #include "bench/verify.h"
 #include "common/numeric.h"
 
@@ -27,6 +28,7 @@ static const struct {
     {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},
     {"race", race_command, "both decoders generate the same text, one above the other: see it first"},
     {"roofline", roofline_command, "each stage beside what arithmetic and memory allow, and shares of both"},
+    {"report", report_command, "one page of what was verified and measured, and one file of it for programs"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };
 

@@ -7,6 +7,7 @@
 
 #include "common/humane.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 
 double report_tpot_ns(const report *r)
 {
@@ -46,24 +47,6 @@ void report_figures(FILE *f, const report *r)
     fprintf(f, "KV held    %s\n", humane_bytes((double)r->kv_bytes, held));
 }
 
-// The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that of the ill-formed
-// one: its longest part that could have become well-formed. n >= 1 bytes are left.
-static int sequence(const char *s, size_t n)
-{
-    unsigned char first = (unsigned char)s[0], low = 0x80, high = 0xbf;
-    if (first < 0x80)
-        return 1;
-    if (first < 0xc2 || first > 0xf4)
-        return -1;
-    int more = 1 + (first >= 0xe0) + (first >= 0xf0);
-    low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
-    high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
-    for (int i = 1; i <= more; i++, low = 0x80, high = 0xbf)
-        if ((size_t)i >= n || (unsigned char)s[i] < low || (unsigned char)s[i] > high)
-            return -i;
-    return more + 1;
-}
-
 // n bytes to a JSON string; NULL if there is no memory.
 static json_t *utf8_string(const char *s, size_t n)
 {
@@ -73,7 +56,7 @@ static json_t *utf8_string(const char *s, size_t n)
         return NULL;
     size_t length = 0;
     for (size_t i = 0; i < n;) {
-        int found = sequence(s + i, n - i);
+        int found = utf8_sequence(s + i, n - i);
         size_t taken = (size_t)(found > 0 ? found : -found);
         memcpy(clean + length, found > 0 ? s + i : replacement, found > 0 ? taken : sizeof replacement - 1);
         length += found > 0 ? taken : sizeof replacement - 1;

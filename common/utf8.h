@@ -1,0 +1,25 @@
+// Which bytes are text.
+#ifndef LOCKSTEP_UTF8_H
+#define LOCKSTEP_UTF8_H
+
+#include <stddef.h>
+
+// The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that of the ill-formed
+// one: its longest part that could have become well-formed. n >= 1 bytes are left.
+static inline int utf8_sequence(const char *s, size_t n)
+{
+    unsigned char first = (unsigned char)s[0], low = 0x80, high = 0xbf;
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return -1;
+    int more = 1 + (first >= 0xe0) + (first >= 0xf0);
+    low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
+    high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
+    for (int i = 1; i <= more; i++, low = 0x80, high = 0xbf)
+        if ((size_t)i >= n || (unsigned char)s[i] < low || (unsigned char)s[i] > high)
+            return -i;
+    return more + 1;
+}
+
+#endif
