@@ -164,6 +164,10 @@ plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/p
 	  mv $$picture.part $$picture; done; done; \
 	  test "$$drawn" || { echo "plots: no CSVs in $(RESULTS), run 'make bench'" >&2; exit 1; }; echo "plots: $(BUILD)/plots/*.$(FORMAT)"
 
+report: $(BUILD)/bench ## write build/report: one page of all that was verified and measured, and one file for programs
+	@$(MAKE) --no-print-directory plots PNG=
+	$(BUILD)/bench report
+
 # The first chapter quotes the decoders' diff.
 notes: ## write the chapters anew that have a .in: 1 from the decoders, 6 from what `make faults mutants` found last
 	@set -e; for chapter in 01-one-diff 06-bugs; do \

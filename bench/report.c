@@ -13,7 +13,7 @@
 #include "common/model.h"
 #include "common/version.h"
 
-enum { SCHEMA_VERSION = 1, NAME = 64 };
+enum { SCHEMA_VERSION = 1, NAME = 64, MOST_MEDIANS = 10000 };
 
 static const char usage[] =
     "build/bench report [options] [DIR]: one page of everything that was verified and measured, and one file\n\n"
@@ -109,6 +109,8 @@ static void file_name(const measured *m, const char *rest, char name[NAME])
 static status read_medians(measured *m)
 {
     const table *t = &m->tables[REPORT_SUMMARY];
+    if (t->rows > MOST_MEDIANS)
+        return status_fail("%s: %zu rows are more than the %d that a page can show", t->path, t->rows, MOST_MEDIANS);
     m->medians = memory_array(t->rows + 1, sizeof *m->medians);
     status failed = m->medians ? NULL : memory_failed(t->path);
     for (size_t row = 1; row <= t->rows && !failed; row++) {
@@ -442,7 +444,7 @@ static json_t *measured_json(const measured *m)
                      "roofs", rows_json(roofline ? more : &none, 1));
 }
 
-// Described in notes/11-report.md.
+// Described in notes/11-report.md. *out is to be released also after a failure.
 static status results_json(const report_data *r, json_t **out)
 {
     char written[32];
@@ -455,8 +457,6 @@ static status results_json(const report_data *r, json_t **out)
             whole = json_array_append_new(all, measured_json(&r->of[report_stories[i].of])) == 0;
     *out = json_pack("{s:s, s:i, s:s, s:s, s:O, s:o}", "schema", "lockstep-results", "version", SCHEMA_VERSION,
                      "lockstep", LOCKSTEP_VERSION, "written", written, "verified", r->verified, "experiments", all);
-    if (!whole)
-        json_decref(*out);
     return whole && *out ? NULL : memory_failed("results.json");
 }
 
