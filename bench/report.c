@@ -87,8 +87,10 @@ static status read_verified(report_data *r)
     const char *program;
     json_t *record = NULL, *entry;
     r->verified = json_array();
+    if (!file_exists(r->results, name))
+        return NULL;
     status failed = results_build(own);
-    if (!failed && file_exists(r->results, name))
+    if (!failed)
         failed = file_read_json(r->results, name, &record);
     if (!failed)
         json_object_foreach(record, program, entry)
