@@ -39,45 +39,62 @@ static const json_t *about(const measured *m)
     return json_object_get(m->context, m->curve ? "experiment" : "sweep");
 }
 
+// Whether both are the same text, or both are none.
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 size_t report_verified(const report_data *r, const measured *m, const char *model_name)
 {
     const char *build = text_at(m->context, "build", "sha256");
+    const char *plugin = json_string_value(json_object_get(about(m), "plugin_sha256"));
     const char *digest = m->curve ? json_string_value(json_object_get(json_object_get(about(m), "models"), model_name))
                                   : text_at(m->context, "model", "sha256");
     size_t i;
     json_t *v;
     json_array_foreach(r->verified, i, v)
     {
-        const char *its_build = json_string_value(json_object_get(v, "build_sha256"));
-        const char *its_model = json_string_value(json_object_get(v, "model_sha256"));
-        if (build && digest && strcmp(its_build, build) == 0 && strcmp(its_model, digest) == 0 &&
-            json_is_true(json_object_get(v, "passed")))
-            return (size_t)json_integer_value(json_object_get(v, "longest"));
+        json_int_t longest = json_integer_value(json_object_get(v, "longest"));
+        if (build && digest && same_text(build, json_string_value(json_object_get(v, "build_sha256"))) &&
+            same_text(digest, json_string_value(json_object_get(v, "model_sha256"))) &&
+            same_text(plugin, json_string_value(json_object_get(v, "plugin_sha256"))) &&
+            json_is_true(json_object_get(v, "passed")) && longest > 0)
+            return (size_t)longest;
     }
     return 0;
 }
 
-// Adds what one program has verified, if that is the build at hand or one that has measured.
+// Adds what one build has found of a model, or with a space between, of a model and a plug-in.
+static status add_finding(report_data *r, const char *build, const char *subject, json_t *found)
+{
+    const char *plugin = strchr(subject, ' ');
+    const json_t *swept = json_object_get(about(&r->of[REPORT_SWEEP]), "plugin_sha256");
+    if (!json_is_object(found) || (plugin && !same_text(plugin + 1, json_string_value(swept))))
+        return NULL; // of an earlier version, or of a plug-in that nothing here is about
+    json_t *v = json_copy(found),
+           *digest = json_stringn(subject, plugin ? (size_t)(plugin - subject) : strlen(subject));
+    bool whole = json_object_set_new(v, "build_sha256", json_string(build)) == 0;
+    whole = json_object_set_new(v, "model_sha256", digest) == 0 && whole;
+    whole = json_object_set_new(v, "plugin_sha256", plugin ? json_string(plugin + 1) : json_null()) == 0 && whole;
+    return json_array_append_new(r->verified, v) == 0 && whole ? NULL : memory_failed("the verifications");
+}
+
+// Adds what one program has found, if that is the build at hand or one that has measured.
 static status add_verified(report_data *r, const json_t *entry, const char *own)
 {
-    const char *build = json_string_value(json_object_get(entry, "build")), *digest;
+    const char *build = json_string_value(json_object_get(entry, "build")), *subject;
     bool wanted = build && strcmp(build, own) == 0;
-    for (size_t i = 0; i < REPORT_ALL && build; i++) {
-        const char *its = text_at(r->of[i].context, "build", "sha256");
-        wanted = wanted || (its && strcmp(its, build) == 0);
-    }
+    for (size_t i = 0; i < REPORT_ALL && build; i++)
+        wanted = wanted || same_text(build, text_at(r->of[i].context, "build", "sha256"));
     json_t *found;
-    if (wanted)
-        json_object_foreach(json_object_get(entry, "models"), digest, found)
-        {
-            if (!json_is_object(found)) // of an earlier version
-                continue;
-            json_t *v = json_pack("{s:s, s:s}", "model_sha256", digest, "build_sha256", build);
-            bool whole = v && json_object_update(v, found) == 0;
-            if (json_array_append_new(r->verified, v) != 0 || !whole)
-                return memory_failed("the verifications");
-        }
-    return NULL;
+    status failed = NULL;
+    json_object_foreach(wanted ? json_object_get(entry, "models") : NULL, subject, found)
+    {
+        if (!failed)
+            failed = add_finding(r, build, subject, found);
+    }
+    return failed;
 }
 
 static status read_verified(report_data *r)
@@ -89,15 +106,16 @@ static status read_verified(report_data *r)
     r->verified = json_array();
     if (!file_exists(r->results, name))
         return NULL;
-    status failed = results_build(own);
-    if (!failed)
-        failed = file_read_json(r->results, name, &record);
-    if (!failed)
-        json_object_foreach(record, program, entry)
-        {
-            if (!failed)
-                failed = add_verified(r, entry, own);
-        }
+    status failed = results_build(own), unreadable = file_read_json(r->results, name, &record);
+    if (unreadable) {
+        fprintf(stderr, "bench report: %s; verify again\n", unreadable);
+        r->problems++;
+    }
+    json_object_foreach(record, program, entry)
+    {
+        if (!failed)
+            failed = add_verified(r, entry, own);
+    }
     json_decref(record);
     return failed;
 }
@@ -267,6 +285,8 @@ static void print_command(FILE *f, const measured *m)
     if (n > 0 && !are_usual(m, x, n))
         for (size_t i = 0; i < n; i++)
             fprintf(f, "%s%.0f", i == 0 ? " -c " : ",", x[i]);
+    if (json_object_get(run, "plugin_sha256"))
+        fputs(" --decoder PLUGIN.so", f);
     if (json_integer_value(json_object_get(run, "rounds")) > 0)
         fprintf(f, " -n %lld", (long long)json_integer_value(json_object_get(run, "rounds")));
     if (json_integer_value(json_object_get(run, "seed")) > 0)

@@ -144,6 +144,10 @@ static void print_verified_rows(FILE *f, const report_data *r)
                                              "keys_and_values_differing"};
         fputs("<tr><th scope=\"row\" class=\"left\">", f);
         drawing_text(f, name ? name : "unnamed");
+        if (text_of(v, "plugin_sha256") && text_of(v, "decoder")) {
+            fputs(", ", f);
+            drawing_text(f, text_of(v, "decoder"));
+        }
         fputs("</th>", f);
         for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
             fputs("<td>", f);

@@ -437,6 +437,16 @@ enum {
     ROOF_SHARE
 };
 
+// The whole pass, and its larger parts.
+static bool is_whole(const char *part)
+{
+    static const char *const shown[] = {"everything", "linear", "attention", "logits"};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        if (strcmp(part, shown[i]) == 0)
+            return true;
+    return false;
+}
+
 static void print_roofline_row(FILE *f, const table *t, size_t row)
 {
     static const size_t numbers[] = {ROOF_INTENSITY, ROOF_GFLOPS, ROOF_ROOF};
@@ -500,8 +510,10 @@ static void print_roofline(FILE *f, const measured *m, const story *s)
           "<th scope=\"col\">its roof (GFLOP/s)</th><th scope=\"col\">share (%)</th></tr></thead>\n<tbody>\n",
           f);
     for (size_t row = 1; row <= t->rows; row++)
-        print_roofline_row(f, t, row);
+        if (is_whole(table_text(t, row, ROOF_STAGE)))
+            print_roofline_row(f, t, row);
     report_table_end(f);
+    fputs("<p class=\"note\">Every stage on its own stands in results.json.</p>\n", f);
     print_roofs(f, s, &m->tables[REPORT_MORE]);
 }
 

@@ -123,7 +123,7 @@ static void write_roofline(void)
 {
     write_text(results, "roofline.csv",
                "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,ci_hi_ns,gflops,"
-               "roof_gflops,share\n" HOSTILE_CSV ",naive,prefill,1000,fc <1>,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
+               "roof_gflops,share\n" HOSTILE_CSV ",naive,<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
     write_text(results, "roofs.csv", "roof,gflops,gbs\npeak,150,\nmemory,,35.5\n");
 }
 
@@ -159,13 +159,13 @@ static void write_verified(bool passed, size_t longest, size_t differing)
 {
     char build[65];
     cr_assert_null(results_build(build));
-    json_t *record =
-        json_pack("{s:{s:s, s:{s:s}}, s:{s:s, s:{s:i, s:{s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, "
-                  "s:s}}}}",
-                  "/another", "build", "another", "models", "weights", "nothing", "/program", "build", build, "models",
-                  "of an earlier version", 7, "weights", "model", HOSTILE, "passed", (int)passed, "contexts", 5,
-                  "longest", (int)longest, "logits", 123456, "logits_differing", (int)differing, "keys_and_values",
-                  654321, "keys_and_values_differing", 0, "logits_sha256", "0123456789abcdef");
+    json_t *found = json_pack("{s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model", HOSTILE, "decoder",
+                              "kvcache", "passed", (int)passed, "contexts", 5, "longest", (int)longest, "logits",
+                              123456, "logits_differing", (int)differing, "keys_and_values", 654321,
+                              "keys_and_values_differing", 0, "logits_sha256", "0123456789abcdef");
+    json_t *record = json_pack("{s:{s:s, s:{s:O}}, s:{s:s, s:{s:i, s:O, s:o}}}", "/another", "build", "another",
+                               "models", "weights", found, "/program", "build", build, "models",
+                               "of an earlier version", 7, "weights of-a-plugin", found, "weights", found);
     cr_assert_not_null(record);
     cr_assert_null(results_write_json(results, "verified.json", record));
     json_decref(record);
@@ -285,7 +285,7 @@ Test(report, the_page_holds_everything)
     cr_assert_not_null(strstr(html, "1.93 <span class=\"ci\">(1.90 to 1.96)</span></td><td>2.00</td><td>0.99950"));
     cr_assert_not_null(strstr(html, "<td>0.0673</td><td>1.12</td>"), "naive's rows and the cache in MiB");
     cr_assert_not_null(strstr(html, "It &lt;ends&gt;."));
-    cr_assert_not_null(strstr(html, "fc &lt;1&gt;"));
+    cr_assert_not_null(strstr(html, "naive, &lt;b&gt;"));
     cr_assert_not_null(strstr(html, "<td>35.5</td>"), "a roof");
     cr_assert_null(strstr(html, "not been measured"));
     cr_assert_null(strstr(html, "No ratio"));
@@ -466,6 +466,7 @@ static const struct {
     {results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,x,1\n", "line 2|kv_bytes", 4},
     {results, "context.json", "{\"machine\": ", "context.json", 4},
     {results, "roofs.csv", "a,b\n1\n", "line 2", 1},
+    {results, "verified.json", "[]", "Nothing here has been verified", 0},
     {curves, "layers-fits.csv", "model\n", "columns", 1},
     {curves, "layers-counts.csv", "model,decoder,metric,layers,multiply_adds\na,b,c,1,\x01\n", "line 2", 1},
 };
