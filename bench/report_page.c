@@ -67,6 +67,7 @@ static const char style[] =
     ".ci { color: var(--soft); font-size: .8125rem; white-space: nowrap }\n"
     ".whole { white-space: nowrap }\n"
     "td .ci { display: inline-block; min-width: 8.5em; text-align: left }\n"
+    ".points thead th { white-space: normal; max-width: 6rem }\n"
     ".dense thead th:first-child { white-space: normal; width: 5rem }\n"
     ".dense th, .dense td { padding-right: .5rem; padding-left: .5rem }\n"
     ".dense td .ci { display: block; min-width: 0; text-align: right }\n"

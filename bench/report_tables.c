@@ -473,9 +473,7 @@ static void print_roofline_row(FILE *f, const table *t, size_t row)
 // The roofs, whatever columns they come with.
 static void print_roofs(FILE *f, const story *s, const table *t)
 {
-    report_table_begin(f, s->id, "roofs",
-                       "The roofs: what the processor and the memory reached when nothing else was "
-                       "asked of them");
+    report_table_begin(f, s->id, "roofs", "The roofs, as measured");
     fputs("<thead><tr>", f);
     for (size_t row = 0; row <= t->rows; row++) {
         fputs(row == 0 ? "" : "<tr>", f);
@@ -546,7 +544,7 @@ static size_t fit_row(const table *t, const char *who, const char *metric)
 static void print_slopes_said(FILE *f, const view *v, const char *metric)
 {
     const table *t = &v->m->tables[REPORT_FITS];
-    const char *before = "; slopes ";
+    const char *before = v->scale.inverse ? "; slopes of the time " : "; slopes ";
     for (size_t d = 0; d < v->decoder_count; d++) {
         size_t row = fit_row(t, v->decoders[d], metric);
         if (row == 0)
