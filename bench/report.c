@@ -216,7 +216,13 @@ static status read_roofline(const char *dir, measured *m)
             if (k != 4)
                 failed = table_number(t, row, k, &number);
         }
-    return failed ? failed : table_read(dir, "roofs.csv", "", &m->tables[REPORT_MORE]);
+    if (!failed)
+        failed = table_read(dir, "roofs.csv", "kind,value,unit", &m->tables[REPORT_MORE]);
+    for (size_t row = 1; row <= m->tables[REPORT_MORE].rows && !failed; row++) {
+        double number;
+        failed = table_number(&m->tables[REPORT_MORE], row, 1, &number);
+    }
+    return failed;
 }
 
 static void forget(measured *m)
@@ -293,6 +299,20 @@ static void print_command(FILE *f, const measured *m)
         fprintf(f, " -s %lld", (long long)json_integer_value(json_object_get(run, "seed")));
 }
 
+// Of a roofline, its model and its contexts, which stand together.
+static void print_roofline_command(FILE *f, const table *t)
+{
+    const char *before = "";
+    fputs("build/bench roofline -m ", f);
+    print_word(f, table_text(t, 1, MODEL));
+    for (size_t row = 1; row <= t->rows; row++) {
+        const char *here = table_text(t, row, X);
+        if (strcmp(here, before) != 0)
+            fprintf(f, "%s%s", row == 1 ? " -c " : ",", here);
+        before = here;
+    }
+}
+
 // What makes m: again, or at all.
 static status compose_command(measured *m)
 {
@@ -301,6 +321,8 @@ static status compose_command(measured *m)
         return memory_failed("a command");
     if (m->n > 0)
         print_command(f, m);
+    else if (m->tables[REPORT_SUMMARY].rows > 0)
+        print_roofline_command(f, &m->tables[REPORT_SUMMARY]);
     else
         fprintf(f, "build/bench %s%s%s", m->curve ? "curves " : "", m->name,
                 m->curve || strcmp(m->name, "sweep") != 0 ? "" : " -m " BENCH_MODEL);

@@ -67,7 +67,7 @@ static const char style[] =
     ".ci { color: var(--soft); font-size: .8125rem; white-space: nowrap }\n"
     ".whole { white-space: nowrap }\n"
     "td .ci { display: inline-block; min-width: 8.5em; text-align: left }\n"
-    ".points thead th { white-space: normal; max-width: 6rem }\n"
+    ".points thead th { white-space: normal }\n"
     ".dense thead th:first-child { white-space: normal; width: 5rem }\n"
     ".dense th, .dense td { padding-right: .5rem; padding-left: .5rem }\n"
     ".dense td .ci { display: block; min-width: 0; text-align: right }\n"
@@ -336,6 +336,10 @@ static void print_conclusion(FILE *f, const measured *m)
 
 static void print_figure(FILE *f, const report_data *r, const story *s, size_t i)
 {
+    if (!report_may_compare(r, s)) {
+        fputs("<p class=\"note\">The picture is left out: not all that it shows was verified.</p>\n", f);
+        return;
+    }
     if (!r->pictures[i]) {
         fputs("<p class=\"note\">There is no picture: <code>make report</code> draws it.</p>\n", f);
         return;
@@ -443,7 +447,7 @@ static const char method[] =
     "layers, V size of the vocabulary.</p>\n"
     "<p>All of this stands in <code>results.json</code> beside this page, and the samples in "
     "<code>build/results</code>. The course explains it: chapter 4 how it is measured, chapter 8 what is counted, "
-    "chapter 9 how curves are fitted, chapter 11 this report.</p>\n</section>\n";
+    "chapter 9 how curves are fitted, chapter 10 the roofline, chapter 11 this report.</p>\n</section>\n";
 
 status report_print_page(FILE *f, const void *what)
 {

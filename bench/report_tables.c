@@ -249,6 +249,15 @@ static void print_unverified(FILE *f, const view *v)
         }
 }
 
+bool report_may_compare(const report_data *r, const story *s)
+{
+    const view v = view_of(r, s);
+    for (size_t i = 0; i < v.m->n && v.speedup; i++)
+        if (!is_verified(&v, &v.m->medians[i]))
+            return false;
+    return true;
+}
+
 // Whether there are ratios of two decoders to show at all.
 static bool has_ratios(const view *v)
 {
@@ -470,29 +479,20 @@ static void print_roofline_row(FILE *f, const table *t, size_t row)
     fputs("</td></tr>\n", f);
 }
 
-// The roofs, whatever columns they come with.
 static void print_roofs(FILE *f, const story *s, const table *t)
 {
     report_table_begin(f, s->id, "roofs", "The roofs, as measured");
-    fputs("<thead><tr>", f);
-    for (size_t row = 0; row <= t->rows; row++) {
-        fputs(row == 0 ? "" : "<tr>", f);
-        for (size_t k = 0; k < t->columns; k++) {
-            double number = NAN;
-            bool text = row == 0 || k == 0 || table_number(t, row, k, &number) || isnan(number);
-            const char *cell = row == 0 || k == 0 ? "th" : "td";
-            fprintf(f, "<%s%s%s>", cell,
-                    row == 0 ? " scope=\"col\""
-                    : k == 0 ? " scope=\"row\""
-                             : "",
-                    k == 0 ? " class=\"left\"" : "");
-            if (text)
-                drawing_text(f, table_text(t, row, k));
-            else
-                report_number(f, number);
-            fprintf(f, "</%s>", cell);
-        }
-        fputs(row == 0 ? "</tr></thead>\n<tbody>\n" : "</tr>\n", f);
+    fputs("<thead><tr><th scope=\"col\" class=\"left\">roof</th><th scope=\"col\">at most</th>"
+          "<th scope=\"col\" class=\"left\">unit</th></tr></thead>\n<tbody>\n",
+          f);
+    for (size_t row = 1; row <= t->rows; row++) {
+        fputs("<tr><th scope=\"row\" class=\"left\">", f);
+        drawing_text(f, table_text(t, row, 0));
+        fputs("</th><td>", f);
+        report_number(f, field(t, row, 1));
+        fputs("</td><td class=\"left\">", f);
+        drawing_text(f, table_text(t, row, 2));
+        fputs("</td></tr>\n", f);
     }
     report_table_end(f);
 }

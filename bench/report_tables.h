@@ -17,6 +17,9 @@ void report_table_end(FILE *f);
 // What was measured at the largest place, in a line for each metric, with the slopes; nothing where a story has none.
 void report_answer(FILE *f, const report_data *r, const story *s);
 
+// Whether the picture of a story shows no speed-up but of what was verified.
+bool report_may_compare(const report_data *r, const story *s);
+
 // All tables of a story whose experiment was measured.
 status report_tables(FILE *f, const report_data *r, const story *s);
 
