@@ -166,17 +166,16 @@ static void print_verified_rows(FILE *f, const report_data *r)
 static double total_of(const report_data *r, const char *key)
 {
     double sum = 0;
-    size_t i;
-    json_t *v;
-    json_array_foreach(r->verified, i, v) sum += json_number_value(json_object_get(v, key));
+    for (size_t i = 0; i < json_array_size(r->verified); i++)
+        sum += json_number_value(json_object_get(json_array_get(r->verified, i), key));
     return sum;
 }
 
 static bool all_passed(const report_data *r)
 {
-    size_t i;
-    json_t *v;
-    json_array_foreach(r->verified, i, v) if (!json_is_true(json_object_get(v, "passed"))) return false;
+    for (size_t i = 0; i < json_array_size(r->verified); i++)
+        if (!json_is_true(json_object_get(json_array_get(r->verified, i), "passed")))
+            return false;
     return true;
 }
 
