@@ -11,7 +11,7 @@
 
 enum { SUPPORT_PATH = 512, SUPPORT_TENSORS = 64, SUPPORT_NAME = 64 };
 
-// A fresh directory below $TMPDIR or /tmp; support_remove_dir removes it with the files in it.
+// A fresh directory below $TMPDIR, or else in memory or /tmp; support_remove_dir removes it with the files in it.
 void support_make_dir(char dir[SUPPORT_PATH]);
 void support_remove_dir(const char *dir);
 
