@@ -102,16 +102,20 @@ static const char *humane(const lab *l, double value, char text[HUMANE])
     return strcmp(l->what->unit, "ns") == 0 ? humane_ns(value, text) : humane_bytes(value, text);
 }
 
-// A ratio stands only beside a verification of the tokens that it is about.
-static bool verified(const lab *l, size_t i)
+// A ratio stands only beside a verification of the tokens that it is about: where that is.
+static void find_verified(const lab *l, bool verified[CURVES_X])
 {
-    return results_verified(lab_model(l, i), NULL) >= l->x[i] + l->what->reach;
+    size_t longest = 0;
+    for (size_t i = 0; i < l->xs; i++) {
+        if (i == 0 || lab_model(l, i) != lab_model(l, i - 1))
+            longest = results_verified(lab_model(l, i), NULL);
+        verified[i] = longest >= l->x[i] + l->what->reach;
+    }
 }
 
-static bool print_row(const lab *l, size_t i)
+static void print_row(const lab *l, size_t i, bool shown)
 {
     char text[HUMANE];
-    const bool shown = verified(l, i);
     printf("%9zu", l->x[i]);
     for (size_t metric = 0; metric < l->metrics; metric++) {
         double median[DECODERS];
@@ -124,12 +128,13 @@ static bool print_row(const lab *l, size_t i)
             printf("  %7s", "-");
     }
     printf("\n");
-    return shown;
 }
 
 static void print_table(const lab *l)
 {
     size_t unverified = l->xs;
+    bool verified[CURVES_X];
+    find_verified(l, verified);
     printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name, l->rounds.partial ? ", PARTIAL" : "",
            l->what->question, model_label(l->models[0]), l->rounds.whole, "");
     for (size_t metric = 0; metric < l->metrics; metric++)
@@ -138,8 +143,10 @@ static void print_table(const lab *l)
     for (size_t metric = 0; metric < l->metrics; metric++)
         printf("  %10s  %10s  %7s", decoders[0]->name, decoders[DECODERS - 1]->name, "ratio");
     printf("\n");
-    for (size_t i = 0; i < l->xs; i++)
-        unverified = print_row(l, i) || unverified < l->xs ? unverified : i;
+    for (size_t i = 0; i < l->xs; i++) {
+        print_row(l, i, verified[i]);
+        unverified = verified[i] || unverified < l->xs ? unverified : i;
+    }
     if (unverified < l->xs)
         printf("\nNo ratio is shown that this build has not verified: build/bench verify -m %s\n",
                model_label(lab_model(l, unverified)));

@@ -149,16 +149,17 @@ status results_build(char hex[65])
 static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: what was
                                                    // found}}}; with a plug-in: "digest plug-in's digest"
 
-// The record as it stands, or an empty one; NULL only without memory.
+// The record as it stands, or an empty one if there is none or nobody can read it; NULL only without memory.
 static json_t *read_record(const char *dir)
 {
     char path[FILE_PATH_SIZE];
-    json_t *record = file_path(dir, record_name, path) ? NULL : json_load_file(path, 0, NULL);
-    if (!json_is_object(record)) {
-        json_decref(record);
-        record = json_object();
-    }
-    return record;
+    json_error_t error = {0};
+    json_t *record = file_path(dir, record_name, path) ? NULL : json_load_file(path, 0, &error);
+    const bool starved = !record && (!*error.text || json_error_code(&error) == json_error_out_of_memory);
+    if (json_is_object(record) || (starved && file_exists(dir, record_name)))
+        return record;
+    json_decref(record);
+    return json_object();
 }
 
 // What both sides of the record need: where it is, who asks, and about what.
@@ -214,32 +215,46 @@ static json_t *record_json(const model *m, const verification_record *r)
                      (json_int_t)r->kv_differing, "logits_sha256", r->logits_sha256);
 }
 
-static status add_to_record(const record_key *key, const model *m, const verification_record *found)
+// found NULL: forgets.
+static status change_record(const record_key *key, const model *m, const verification_record *found)
 {
     json_t *record = read_record(key->dir);
     if (!verified_models(record, key)) // of an earlier build, or none
         json_object_set_new(record, key->program, json_pack("{s:s, s:{}}", "build", key->build, "models"));
     json_t *models = verified_models(record, key);
-    bool kept = !is_kept(found, json_object_get(models, key->subject)) ||
-                json_object_set_new(models, key->subject, record_json(m, found)) == 0;
-    status s = kept ? results_write_json(key->dir, record_name, record) : memory_failed("the record of verifications");
+    bool whole = models;
+    if (!found)
+        json_object_del(models, key->subject);
+    else if (is_kept(found, json_object_get(models, key->subject)))
+        whole = json_object_set_new(models, key->subject, record_json(m, found)) == 0;
+    status s = whole ? results_write_json(key->dir, record_name, record) : memory_failed("the record of verifications");
     json_decref(record);
     return s;
 }
 
-status results_record_verified(const model *m, const verification_record *found)
+static status change(const model *m, const char *plugin, const verification_record *found)
 {
     record_key key;
-    status s = find_key(m, found->plugin, &key);
+    status s = find_key(m, plugin, &key);
     if (s)
         return s;
     int dir = open(key.dir, O_RDONLY); // one process at a time: make faults and mutants run several
     if (dir >= 0)
         flock(dir, LOCK_EX);
-    s = add_to_record(&key, m, found);
+    s = change_record(&key, m, found);
     if (dir >= 0)
         close(dir);
     return s;
+}
+
+status results_record_verified(const model *m, const verification_record *found)
+{
+    return change(m, found->plugin, found);
+}
+
+status results_forget_verified(const model *m, const char *plugin)
+{
+    return change(m, plugin, NULL);
 }
 
 size_t results_verified(const model *m, const char *plugin)

@@ -40,6 +40,9 @@ typedef struct verification_record {
 // stays, unless it passed and this did not.
 status results_record_verified(const model *m, const verification_record *found);
 
+// For tests: forgets it again, so that no record grows with every run.
+status results_forget_verified(const model *m, const char *plugin);
+
 // The longest context up to which it has passed; 0 if it has not, or the record is absent, unreadable, or of another
 // build. plugin: the digest of the plug-in that it was, or NULL.
 size_t results_verified(const model *m, const char *plugin);

@@ -342,6 +342,8 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     cr_assert_null(whole.s, "%s", whole.s);
     cr_assert_not(strstr(whole.out, "so far"), "%s", whole.out);
     cr_assert_not(strstr(whole.out, " - "), "%s", whole.out);
+    cr_assert_null(results_forget_verified(m, NULL));
+    cr_assert_eq(results_verified(m, NULL), 0);
     model_free(m);
     model_free(other);
     support_remove_dir(dir);
@@ -374,6 +376,7 @@ Test(bench, verifications_at_once_are_all_recorded)
         for (int i = 0; i < RECORDS; i++) {
             snprintf(plugin, sizeof plugin, "%ld-%d-%d", (long)getpid(), c, i);
             cr_assert_eq(results_verified(m, plugin), (size_t)(1 + i), "%s is lost", plugin);
+            cr_assert_null(results_forget_verified(m, plugin));
         }
     model_free(m);
 }

@@ -325,7 +325,6 @@ Test(report, verify_records_what_it_found)
     cr_assert_null(r.s, "%s", r.s);
     cr_assert_null(model_load(name, &m));
     cr_assert_null(model_digest(m, digest));
-    model_free(m);
     cr_assert_null(results_make(NULL, dir));
     cr_assert_null(file_read_json(dir, "verified.json", &record));
     json_object_foreach(record, program, entry)
@@ -345,6 +344,8 @@ Test(report, verify_records_what_it_found)
     cr_assert_str_eq(label, name);
     cr_assert_eq(strlen(sha256), 64);
     json_decref(record);
+    cr_assert_null(results_forget_verified(m, NULL));
+    model_free(m);
 }
 
 // The fields that notes/11-report.md documents for an object: the first column of the table behind `heading`.
