@@ -242,7 +242,10 @@ static status run(lab *l)
         return failed;
     lab_settle_range(l);
     failed = measure(l);
-    return failed ? failed : lab_report(l);
+    if (!failed)
+        failed = lab_report(l);
+    fflush(stdout); // before the next one's progress, which goes to standard error
+    return failed;
 }
 
 static void release(lab *l)
