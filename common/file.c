@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,7 +194,6 @@ static status json_failed(const char *path, const json_t *root, const json_error
 status file_parse_json(const char *path, const char *text, size_t n, json_t **root)
 {
     json_error_t error;
-    json_set_alloc_funcs(json_allocate, memory_free);
     *root = NULL;
     json.text = text;
     json.n = n;
@@ -203,7 +203,9 @@ status file_parse_json(const char *path, const char *text, size_t n, json_t **ro
     json.reserve = memory_resize(NULL, json.reserved, 1);
     if (!json.reserve)
         return memory_failed(path);
+    json_set_alloc_funcs(json_allocate, memory_free);
     *root = json_load_callback(json_next_byte, NULL, JSON_REJECT_DUPLICATES, &error);
+    json_set_alloc_funcs(malloc, free); // what others build is theirs; memory_free is free
     memory_free(json.reserve);
     json.reserved = 0;
     if (json_is_object(*root) && !json.starved && !json_is_too_much())
