@@ -68,7 +68,7 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 PARTS := $(patsubst %,$(BUILD)/pic/common/%.o,activations attention kernel kv memory rowops status tap)
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
 mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c
-	@test -f '$(SRC)' || { echo "name your decoder's file: make mine SRC=path.c" >&2; exit 2; }
+	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }
 	@mkdir -p $(BUILD)/mine
 	$(COMPILE) $(PLUGIN) -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
 	@echo "next: $(BUILD)/bench verify --decoder $(MINE)"

@@ -5,7 +5,7 @@
 #include "bench/compare.h"
 
 static const char USAGE[] =
-    "bench compare [options] A.npy B.npy: the logits of any two implementations, A being the reference.\n"
+    "build/bench compare [options] A.npy B.npy: the logits of any two implementations, A being the reference.\n"
     "Rows are positions, columns the vocabulary; '<f4' or '<f8', as numpy.save writes them. Bits and ulps are\n"
     "those of float32 unless both are float64.\n"
     "Exit status 0: identical, or rounding; 1: a bug; 2: usage, or files that cannot be compared.\n"

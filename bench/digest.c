@@ -15,7 +15,7 @@
 #include "common/numeric.h"
 
 static const char USAGE[] =
-    "bench digest [options]: the SHA-256 of the logits, the same on every machine.\n"
+    "build/bench digest [options]: the SHA-256 of the logits, the same on every machine.\n"
     "Prints the model, the contexts and the digest, which all decoders must share: a line for tests/golden.txt.\n"
     "Exit status 0: done; 1: decoders or digests differ, or an error; 2: usage.\n"
     "\n"

@@ -157,8 +157,10 @@ static void announce(const rounds *r, const char *what)
 // Estimates from a short sample what all will take, warms up with the longest, then takes rounds.
 static status measure(rounds *r, const char *what)
 {
-    size_t longest = find_cell(r, 0);
-    status failed = warm_up(r, find_cell(r, r->job.work(r->job.user, longest) / PROBE_SHARE));
+    size_t longest = find_cell(r, 0), probe = find_cell(r, r->job.work(r->job.user, longest) / PROBE_SHARE);
+    status failed = warm_up(r, probe); // pays for memory that nobody has touched: no measure of what follows
+    if (!failed)
+        failed = warm_up(r, probe);
     if (failed)
         return failed;
     announce(r, what);

@@ -53,7 +53,7 @@ typedef struct verification {
 } verification;
 
 static const char USAGE[] =
-    "bench verify [options]: compares a cached decoder with a recompute, bit for bit, and says where they part.\n"
+    "build/bench verify [options]: compares a cached decoder with a recompute, bit for bit, and says where they part.\n"
     "Exit status 0: no difference; 1: a difference, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
