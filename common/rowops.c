@@ -1,8 +1,6 @@
 // The row operations, each element in one fixed order of IEEE-754 operations (notes/03-arithmetic.md).
 #include "common/rowops.h"
 
-#include <string.h>
-
 #include "common/kernel.h"
 #include "common/numeric.h"
 
@@ -25,9 +23,9 @@ static inline void fold_sum(float *partial, size_t half)
 
 static float tree_sum(float partial[LANES])
 {
-    fold_sum(partial, 8);
-    fold_sum(partial, 4);
-    fold_sum(partial, 2);
+    fold_sum(partial, LANES / 2);
+    fold_sum(partial, LANES / 4);
+    fold_sum(partial, LANES / 8);
     return partial[0] + partial[1];
 }
 
@@ -127,9 +125,9 @@ static float scale_row(float *x, size_t n, float scale)
             x[i + j] *= scale;
             partial[j] = larger(x[i + j], partial[j]);
         }
-    fold_larger(partial, 8);
-    fold_larger(partial, 4);
-    fold_larger(partial, 2);
+    fold_larger(partial, LANES / 2);
+    fold_larger(partial, LANES / 4);
+    fold_larger(partial, LANES / 8);
     return larger(partial[0], partial[1]);
 }
 

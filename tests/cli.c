@@ -22,24 +22,16 @@
 static const char *const programs[] = {"naive", "kvcache"};
 enum { PROGRAMS = 2, GREEDY = 96, COMMAND = 2048 };
 
-static char folder[SUPPORT_PATH];
-
 static void enter_folder(void)
 {
     char path[4096];
     const char *old = getenv("PATH");
     snprintf(path, sizeof path, "%s:%s", BUILD_DIR, old ? old : "");
     setenv("PATH", path, 1);
-    support_make_dir(folder);
-    cr_assert_eq(chdir(folder), 0);
+    support_enter_folder();
 }
 
-static void leave_folder(void)
-{
-    support_remove_dir(folder);
-}
-
-TestSuite(cli, .init = enter_folder, .fini = leave_folder);
+TestSuite(cli, .init = enter_folder, .fini = support_leave_folder);
 
 // Runs a line of shell with standard output and error going to the files out and err, unless the line says otherwise.
 __attribute__((format(printf, 2, 3))) static void expect_exit(int code, const char *format, ...)
@@ -52,7 +44,7 @@ __attribute__((format(printf, 2, 3))) static void expect_exit(int code, const ch
     snprintf(whole, sizeof whole, "exec >out 2>err\n%s", line);
     int result = system(whole);
     size_t n;
-    char *err = support_read(folder, "err", &n);
+    char *err = support_read(support_folder, "err", &n);
     cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == code, "`%s` ended with %d, not %d: %s", line,
               WIFEXITED(result) ? WEXITSTATUS(result) : -WTERMSIG(result), code, err);
     free(err);
@@ -64,7 +56,7 @@ static void expect_refusal(int code, const char *parts, const char *line)
 {
     size_t out_bytes, err_bytes;
     expect_exit(code, "%s", line);
-    char *out = support_read(folder, "out", &out_bytes), *err = support_read(folder, "err", &err_bytes);
+    char *out = support_read(support_folder, "out", &out_bytes), *err = support_read(support_folder, "err", &err_bytes);
     cr_assert_eq(out_bytes, 0, "`%s` wrote \"%s\"", line, out);
     cr_assert(err_bytes > 0 && strchr(err, '\n') == err + err_bytes - 1, "`%s` does not say one line: \"%s\"", line,
               err);
@@ -77,7 +69,7 @@ static void expect_refusal(int code, const char *parts, const char *line)
 static void expect_same(const char *a, const char *b)
 {
     size_t a_bytes, b_bytes;
-    char *in_a = support_read(folder, a, &a_bytes), *in_b = support_read(folder, b, &b_bytes);
+    char *in_a = support_read(support_folder, a, &a_bytes), *in_b = support_read(support_folder, b, &b_bytes);
     cr_assert_eq(a_bytes, b_bytes, "%s has %zu bytes, %s %zu", a, a_bytes, b, b_bytes);
     for (size_t i = 0; i < a_bytes; i++)
         cr_assert_eq(in_a[i], in_b[i], "%s and %s differ at byte %zu", a, b, i);
@@ -88,7 +80,7 @@ static void expect_same(const char *a, const char *b)
 static void expect_in_err(const char *part)
 {
     size_t n;
-    char *err = support_read(folder, "err", &n);
+    char *err = support_read(support_folder, "err", &n);
     cr_assert_not_null(strstr(err, part), "no \"%s\" in: %s", part, err);
     free(err);
 }
@@ -97,7 +89,7 @@ static void expect_in_err(const char *part)
 static size_t read_ids(int *ids, size_t most)
 {
     size_t n, count = 0;
-    char *out = support_read(folder, "out", &n), *at = out;
+    char *out = support_read(support_folder, "out", &n), *at = out;
     for (char *end; at < out + n; at = end + 1) {
         cr_assert_lt(count, most);
         ids[count++] = (int)strtol(at, &end, 10);
@@ -111,7 +103,7 @@ static json_t *read_json(void)
 {
     size_t n;
     json_error_t error;
-    char *out = support_read(folder, "out", &n);
+    char *out = support_read(support_folder, "out", &n);
     json_t *o = json_loadb(out, n, JSON_ALLOW_NUL, &error);
     cr_assert_not_null(o, "%s in: %s", error.text, out);
     free(out);
@@ -182,7 +174,7 @@ Test(cli, text_is_the_bytes_of_the_ids)
     cr_assert_eq(read_ids(ids, N), N);
     expect_exit(0, "kvcache -t 1e30 -n %d --ignore-eos hi", N);
     size_t n, at = 0, length;
-    char *out = support_read(folder, "out", &n);
+    char *out = support_read(support_folder, "out", &n);
     for (size_t i = 0; i < N; i++, at += length) {
         const char *bytes = tokenizer_decode(t, ids[i], &length);
         cr_assert(at + length <= n && memcmp(out + at, bytes, length) == 0, "token %zu, id %d", i, ids[i]);
@@ -208,7 +200,7 @@ Test(cli, json_tells_all)
     cr_assert_eq(read_ids(ids, GREEDY), 7);
     expect_exit(0, "kvcache -n 7 hello");
     size_t n;
-    char *text = support_read(folder, "out", &n);
+    char *text = support_read(support_folder, "out", &n);
     for (size_t p = 0; p < PROGRAMS; p++) {
         expect_exit(0, "%s -n 7 --json hello", programs[p]);
         json_t *o = read_json();
@@ -299,7 +291,7 @@ Test(cli, end_of_text_ends_it)
 static float *read_npy(const char *name, size_t *rows, size_t *columns)
 {
     size_t n;
-    char *file = support_read(folder, name, &n);
+    char *file = support_read(support_folder, name, &n);
     const char *shape = strstr(file + 10, "'shape'");
     cr_assert(shape && sscanf(shape, "'shape': (%zu, %zu)", rows, columns) == 2, "%s has no shape", name);
     cr_assert_eq(n, 128 + *rows * *columns * sizeof(float), "%s has %zu bytes", name, n);
@@ -345,7 +337,7 @@ Test(cli, the_prompts_logits_alone_are_fine)
     cr_assert_eq(rows, 2);
     free(read_npy("b.npy", &rows, &columns));
     cr_assert_eq(rows, 0);
-    cr_assert_eq(support_count(folder), 4, "more than out, err and the two");
+    cr_assert_eq(support_count(support_folder), 4, "more than out, err and the two");
 }
 
 Test(cli, sampling_options_arrive)
@@ -379,12 +371,12 @@ Test(cli, help_and_version)
                                         "--all-logits", "--json",       "--help",        "--version",   "Examples:\n"};
     size_t n;
     expect_exit(0, "naive --help && test ! -s err && naive -h | cmp - out");
-    char *out = support_read(folder, "out", &n);
+    char *out = support_read(support_folder, "out", &n);
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)
         cr_assert_not_null(strstr(out, named[i]), "--help does not mention %s", named[i]);
     free(out);
     expect_exit(0, "kvcache --version");
-    out = support_read(folder, "out", &n);
+    out = support_read(support_folder, "out", &n);
     cr_assert_str_eq(out, "lockstep kvcache 0.1.0 (arithmetic contract 1)\n");
     free(out);
 }
@@ -478,7 +470,7 @@ Test(cli, a_full_disk_leaves_no_file)
                    "trap '' XFSZ; ulimit -f 8; kvcache --print-ids --logits a.npy --ids 1 >/dev/null");
     expect_refusal(1, "a.npy|free some space",
                    "trap '' XFSZ; ulimit -f 8; kvcache --all-logits a.npy --ids 1,2,3,4,5 >/dev/null");
-    cr_assert_eq(support_count(folder), 2, "more than out and err");
+    cr_assert_eq(support_count(support_folder), 2, "more than out and err");
 }
 
 Test(cli, an_interruption_leaves_no_file)
@@ -486,7 +478,7 @@ Test(cli, an_interruption_leaves_no_file)
     expect_exit(143, "naive -m synthetic:L=4,C=256,H=4,T=1024,V=512 --ids \"$(seq 500)\" --all-logits a.npy & "
                      "until ls a.npy.*.part; do sleep 0.01; done; kill $!; wait $!");
     expect_in_err("interrupted");
-    cr_assert_eq(support_count(folder), 2, "more than out and err");
+    cr_assert_eq(support_count(support_folder), 2, "more than out and err");
 }
 
 // A model of zeros, so that all tokens are equally likely, with 256 + 1 + 1 tokens and V rows.
@@ -496,9 +488,9 @@ static void write_model(size_t V)
         support_model_make((config){.L = 1, .C = 8, .H = 2, .F = 32, .V = V, .T = 300, .eps = 1e-5f}, "F32", "");
     for (size_t i = 0; i < m->count; i++)
         memset(m->tensors[i].data, 0, m->tensors[i].bytes);
-    support_model_write(m, folder);
+    support_model_write(m, support_folder);
     support_model_free(m);
-    support_write(folder, "merges.txt", "#version: 0.2\nh i\n", 18);
+    support_write(support_folder, "merges.txt", "#version: 0.2\nh i\n", 18);
 }
 
 Test(cli, padding_of_the_vocabulary_is_never_chosen)
@@ -527,9 +519,9 @@ Test(cli, weights_that_overflow_are_reported)
     for (size_t i = 0; i < m->count; i++)
         for (size_t at = 0; at < m->tensors[i].bytes; at += sizeof huge)
             memcpy(m->tensors[i].data + at, &huge, sizeof huge);
-    support_model_write(m, folder);
+    support_model_write(m, support_folder);
     support_model_free(m);
-    support_write(folder, "merges.txt", "#version: 0.2\nh i\n", 18);
+    support_write(support_folder, "merges.txt", "#version: 0.2\nh i\n", 18);
     expect_refusal(1, "not finite|after 1 tokens", "naive -m . hi");
 }
 
@@ -540,7 +532,7 @@ static void expect_failures_reported(char **argv)
     int argc = 0;
     while (argv[argc])
         argc++;
-    const size_t before = support_count(folder);
+    const size_t before = support_count(support_folder);
     memory_fail_at(0);
     cr_assert_eq(generate_main(&naive_decoder, argc, argv), 0);
     remove("a.npy");
@@ -553,7 +545,7 @@ static void expect_failures_reported(char **argv)
         cr_assert(code == 0 || code == 1, "allocation %zu: exit status %d", n, code);
         failed += code == 1;
         cr_assert(remove("a.npy") == 0 || code == 1, "allocation %zu: exit status %d, but no matrix", n, code);
-        cr_assert_eq(support_count(folder), before, "allocation %zu left a file", n);
+        cr_assert_eq(support_count(support_folder), before, "allocation %zu left a file", n);
     }
     cr_assert_gt(failed, allocations * 9 / 10, "only %zu of %zu failures were reported", failed, allocations);
 }

@@ -16,19 +16,6 @@
 
 enum { ROWS = 40, COLUMNS = 300, FILE_BYTES = 4096 };
 
-static char folder[SUPPORT_PATH];
-
-static void enter_folder(void)
-{
-    support_make_dir(folder);
-    cr_assert_eq(chdir(folder), 0);
-}
-
-static void leave_folder(void)
-{
-    support_remove_dir(folder);
-}
-
 // Reading.
 
 // A .npy file: magic, version, the header's length as `length_bytes` bytes, the header, the data. Returns its size.
@@ -43,7 +30,7 @@ static size_t put_npy(const char *name, int version, const char *header, const v
     file[9] = (char)(length >> 8);
     memcpy(file + begin, header, length);
     memcpy(file + begin + length, data, bytes);
-    support_write(folder, name, file, begin + length + bytes);
+    support_write(support_folder, name, file, begin + length + bytes);
     return begin + length + bytes;
 }
 
@@ -67,7 +54,7 @@ static void expect_values(const char *what, npy_matrix m, size_t rows, size_t co
     npy_free(&m);
 }
 
-TestSuite(compare, .init = enter_folder, .fini = leave_folder);
+TestSuite(compare, .init = support_enter_folder, .fini = support_leave_folder);
 
 Test(compare, every_version_order_and_rank_of_npy_is_read)
 {
@@ -181,11 +168,11 @@ Test(compare, files_that_are_not_npy_are_refused)
         {"\x93NUMPY\x01\x00\x04\x00{\x00 }", 14, "zero byte"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        support_write(folder, "bad.npy", bad[i].bytes, bad[i].n);
+        support_write(support_folder, "bad.npy", bad[i].bytes, bad[i].n);
         expect_refused("bad.npy", bad[i].parts);
     }
     expect_refused("missing.npy", "No such file|name a .npy");
-    expect_refused(folder, "not a regular file");
+    expect_refused(support_folder, "not a regular file");
     expect_refused("/dev/zero", "not a regular file");
 }
 
@@ -207,13 +194,13 @@ Test(compare, a_file_changed_anywhere_is_read_or_refused)
     for (int version = 1; version <= 2; version++) {
         const size_t whole = put_npy("a.npy", version, header_2x3, data, sizeof data);
         size_t n;
-        char *bytes = support_read(folder, "a.npy", &n);
+        char *bytes = support_read(support_folder, "a.npy", &n);
         for (size_t i = 0; i < whole; i++)
             for (int value = 0; value < 256; value++) {
                 const char was = bytes[i];
                 npy_matrix m;
                 bytes[i] = (char)value;
-                support_write(folder, "a.npy", bytes, n);
+                support_write(support_folder, "a.npy", bytes, n);
                 status s = npy_read("a.npy", &m);
                 cr_assert(s || m.rows * m.columns == 6, "byte %zu as %d: (%zu, %zu)", i, value, m.rows, m.columns);
                 npy_free(&m);
@@ -548,7 +535,7 @@ static char *output_of(const char *line, int wanted)
     status s = run_line(line, &code);
     cr_assert_null(s, "%s: %s", line, s);
     cr_assert_eq(code, wanted, "%s: exit %d", line, code);
-    return support_read(folder, "out", &n);
+    return support_read(support_folder, "out", &n);
 }
 
 // The output ends in this line.

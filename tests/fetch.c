@@ -15,12 +15,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support.h"
+
 enum {
     WEIGHTS = 8000,
     CUT = 3000
 }; // bytes: of the made-up model.safetensors, and of what "cut" sends before it hangs up
 
-static char folder[] = "/tmp/lockstep-fetch-XXXXXX"; // holds a copy of fetch.sh, and so what it fetches
+static char folder[SUPPORT_PATH]; // holds a copy of fetch.sh, and so what it fetches
 static pid_t server;
 static int port;
 
@@ -38,7 +40,7 @@ static const char *weights(void)
 static const char *reference(const char *name, size_t *n)
 {
     static char bytes[2 << 20];
-    char path[512];
+    char path[SUPPORT_PATH + 64];
     snprintf(path, sizeof path, "%s/tests/reference/gpt2/%s", SOURCE_DIR, name);
     FILE *f = fopen(path, "rb");
     if (!f)
@@ -67,9 +69,9 @@ static const char *content(const char *path, size_t *n)
     return text;
 }
 
-static void answer(int client, const char *status, const char *body, size_t length, size_t sent)
+static void answer(int client, const char *code, const char *body, size_t length, size_t sent)
 {
-    dprintf(client, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", status, length);
+    dprintf(client, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", code, length);
     while (sent > 0) {
         ssize_t n = write(client, body, sent);
         if (n <= 0)
@@ -84,7 +86,7 @@ static void serve(int client, const char *path, size_t first)
     static const char page[] = "<html>sorry</html>\n";
     size_t n;
     const char *body = content(path, &n);
-    char status[128] = "200 OK";
+    char code[128] = "200 OK";
     if (strncmp(path, "/page/", 6) == 0 || strncmp(path, "/busy/", 6) == 0 || !body) {
         const char *s = path[1] == 'b' ? "500 Internal Server Error" : body ? "200 OK" : "404 Not Found";
         answer(client, s, page, strlen(page), strlen(page));
@@ -93,13 +95,13 @@ static void serve(int client, const char *path, size_t first)
     if (strncmp(path, "/whole-only/", 12) == 0)
         first = 0;
     if (first > 0 && first < n)
-        snprintf(status, sizeof status, "206 Partial Content\r\nContent-Range: bytes %zu-%zu/%zu", first, n - 1, n);
+        snprintf(code, sizeof code, "206 Partial Content\r\nContent-Range: bytes %zu-%zu/%zu", first, n - 1, n);
     if (first >= n) {
         answer(client, "416 Range Not Satisfiable", NULL, 0, 0);
         return;
     }
     n -= first;
-    answer(client, status, body + first, n, strncmp(path, "/cut/", 5) == 0 && n > CUT ? CUT : n);
+    answer(client, code, body + first, n, strncmp(path, "/cut/", 5) == 0 && n > CUT ? CUT : n);
 }
 
 // Reads one request up to its empty line and answers it.
@@ -142,7 +144,7 @@ static void start(void)
 
 // ---- what the tests say ----
 
-// Runs a shell command in the folder; its exit status, and what it prints to either stream in `output`.
+// Runs a shell command in the folder; its exit code, and what it prints to either stream in `output`.
 static char output[1 << 16];
 __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 {
@@ -155,8 +157,8 @@ __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
     FILE *pipe = popen(command, "r");
     cr_assert(pipe);
     output[fread(output, 1, sizeof output - 1, pipe)] = '\0';
-    int status = pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    int code = pclose(pipe);
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
 }
 
 // fetch.sh with a server that behaves as `manner` says.
@@ -170,7 +172,7 @@ static int fetch(const char *manner, const char *model)
 // The size of a file in the folder, -1 if there is none.
 static long size(const char *name)
 {
-    char path[512];
+    char path[SUPPORT_PATH + 64];
     struct stat s;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return stat(path, &s) == 0 ? (long)s.st_size : -1;
@@ -178,7 +180,7 @@ static long size(const char *name)
 
 static void set_up(void)
 {
-    cr_assert(mkdtemp(folder));
+    support_make_dir(folder);
     cr_assert_eq(run("cp %s/common/models/fetch.sh .", SOURCE_DIR), 0);
     start();
 }
@@ -275,7 +277,7 @@ Test(fetch, tokenizer_json_where_there_are_no_merges)
 
 Test(fetch, error_pages_are_never_saved)
 {
-    cr_assert_eq(fetch("page", "a/b"), 1, "%s", output); // with status 200
+    cr_assert_eq(fetch("page", "a/b"), 1, "%s", output); // with code 200
     assert_said("merges.txt: not the file expected");
     cr_assert_eq(fetch("no-merges", "distilgpt2"), 1, "%s", output);
     assert_said("merges.txt: HTTP 404. Check the name");

@@ -16,20 +16,7 @@
 #include "common/tokenizer.h"
 #include "tests/support.h"
 
-static char folder[SUPPORT_PATH];
-
-static void enter_folder(void)
-{
-    support_make_dir(folder);
-    cr_assert_eq(chdir(folder), 0);
-}
-
-static void leave_folder(void)
-{
-    support_remove_dir(folder);
-}
-
-TestSuite(hostile, .init = enter_folder, .fini = leave_folder, .timeout = 120);
+TestSuite(hostile, .init = support_enter_folder, .fini = support_leave_folder, .timeout = 120);
 
 // `begin`, then `item` again and again up to n bytes in all, then `end`.
 static char *repeat(const char *begin, const char *item, const char *end, size_t n)
@@ -92,9 +79,9 @@ Test(hostile, long_tokens_survive_every_failing_allocation)
 static void refuse_tokenizer(const char *name, char *text, size_t most, const char *parts)
 {
     tokenizer *t;
-    support_write(folder, name, text, strlen(text));
+    support_write(support_folder, name, text, strlen(text));
     memory_largest();
-    support_assert_refused(tokenizer_load(folder, &t), parts);
+    support_assert_refused(tokenizer_load(support_folder, &t), parts);
     const size_t largest = memory_largest();
     cr_assert_leq(largest, most, "%s: %zu bytes at once for a file of %zu", name, largest, strlen(text));
     free(text);

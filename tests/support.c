@@ -37,6 +37,19 @@ void support_remove_dir(const char *dir)
     rmdir(dir);
 }
 
+char support_folder[SUPPORT_PATH];
+
+void support_enter_folder(void)
+{
+    support_make_dir(support_folder);
+    cr_assert_eq(chdir(support_folder), 0);
+}
+
+void support_leave_folder(void)
+{
+    support_remove_dir(support_folder);
+}
+
 static FILE *create(const char *dir, const char *name)
 {
     char path[2 * SUPPORT_PATH];

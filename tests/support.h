@@ -13,6 +13,11 @@ enum { SUPPORT_PATH = 512, SUPPORT_TENSORS = 64, SUPPORT_NAME = 64 };
 
 // A fresh directory below $TMPDIR, or else in memory or /tmp; support_remove_dir removes it with the files in it.
 void support_make_dir(char dir[SUPPORT_PATH]);
+
+// The same for each test of a suite, which runs in it: for .init and .fini.
+extern char support_folder[SUPPORT_PATH];
+void support_enter_folder(void);
+void support_leave_folder(void);
 void support_remove_dir(const char *dir);
 
 // Writes n bytes to DIR/NAME.
