@@ -2,12 +2,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/cost.h"
-#include "bench/machine.h"
-#include "bench/measure.h"
-#include "bench/probe.h"
-#include "bench/verify.h"
-#include "common/model.h"
+#include "bench/cost/cost.h"
+#include "bench/base/machine.h"
+#include "bench/measure/measure.h"
+#include "bench/measure/probe.h"
+#include "bench/verify/verify.h"
+#include "common/model/model.h"
 
 static const char usage[] =
     "build/bench all [options]: verify the embedded model, then verify and sweep a model of real size\n\n"

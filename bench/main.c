@@ -2,17 +2,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/compare.h"
-#include "bench/count.h"
-#include "bench/curves.h"
-#include "bench/digest.h"
-#include "bench/measure.h"
-#include "bench/options.h"
-#include "bench/profile.h"
-#include "bench/race.h"
-#include "bench/report.h"
-#include "bench/verify.h"
-#include "common/numeric.h"
+#include "bench/compare/compare.h"
+#include "bench/cost/count.h"
+#include "bench/curves/curves.h"
+#include "bench/verify/digest.h"
+#include "bench/measure/measure.h"
+#include "bench/base/options.h"
+#include "bench/cost/profile.h"
+#include "bench/measure/race.h"
+#include "bench/report/report.h"
+#include "bench/verify/verify.h"
+#include "common/math/numeric.h"
 
 static const struct {
     const char *name;

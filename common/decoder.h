@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-#include "common/model.h"
-#include "common/status.h"
+#include "common/model/model.h"
+#include "common/base/status.h"
 
 enum { DECODER_API_VERSION = 1 };
 

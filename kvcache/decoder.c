@@ -1,7 +1,7 @@
 // A GPT-2 decoder that keeps K and V: every step computes only the rows it has not seen.
-#include "common/attention.h"
-#include "common/memory.h"
-#include "common/rowops.h"
+#include "common/kv/attention.h"
+#include "common/base/memory.h"
+#include "common/math/rowops.h"
 #include "kvcache/kvcache.h"
 
 struct decoder {

@@ -1,5 +1,5 @@
 // build/kvcache: generates text and computes only the rows it has not seen.
-#include "common/generate.h"
+#include "common/text/generate.h"
 #include "kvcache/kvcache.h"
 
 int main(int argc, char **argv)

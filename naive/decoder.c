@@ -1,7 +1,7 @@
 // A GPT-2 decoder that keeps nothing: every step computes every row again.
-#include "common/attention.h"
-#include "common/memory.h"
-#include "common/rowops.h"
+#include "common/kv/attention.h"
+#include "common/base/memory.h"
+#include "common/math/rowops.h"
 #include "naive/naive.h"
 
 struct decoder {

@@ -1,5 +1,5 @@
 // build/naive: generates text and recomputes every row at every step.
-#include "common/generate.h"
+#include "common/text/generate.h"
 #include "naive/naive.h"
 
 int main(int argc, char **argv)

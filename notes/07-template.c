@@ -2,12 +2,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "common/activations.h"
+#include "common/math/activations.h"
 #include "common/decoder.h"
-#include "common/memory.h"
-#include "common/numeric.h"
-#include "common/rowops.h"
-#include "common/tap.h"
+#include "common/base/memory.h"
+#include "common/math/numeric.h"
+#include "common/math/rowops.h"
+#include "common/math/tap.h"
 
 struct decoder {
     const model *m;

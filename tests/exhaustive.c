@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/numeric.h"
+#include "common/math/numeric.h"
 
 enum { BLOCK = 1 << 16, BLOCKS = 1 << 16, THREADS = 2 };
 

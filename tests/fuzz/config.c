@@ -1,5 +1,5 @@
 // config.json, the file as it is.
-#include "common/config.h"
+#include "common/model/config.h"
 
 #include <assert.h>
 

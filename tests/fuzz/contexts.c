@@ -1,11 +1,11 @@
 // A list of contexts, as --contexts takes it. Input: two bytes for the limit, then the list.
-#include "bench/contexts.h"
+#include "bench/base/contexts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/memory.h"
+#include "common/base/memory.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { LARGEST = 1 << 12 }; // limit

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/status.h"
-#include "common/tokenizer.h"
+#include "common/base/status.h"
+#include "common/text/tokenizer.h"
 
 // The largest allocation that an input of n bytes may cause: times * n + besides. A number in a file that is believed
 // without being checked shows here first.

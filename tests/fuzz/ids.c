@@ -1,8 +1,8 @@
 // A list of token ids, as --ids takes it. Input: two bytes for the size of the vocabulary, then the list.
 #include <assert.h>
 
-#include "common/input.h"
-#include "common/memory.h"
+#include "common/base/input.h"
+#include "common/base/memory.h"
 #include "tests/fuzz/fuzz.h"
 
 // Besides the input: one id.

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/model.h"
-#include "common/safetensors.h"
+#include "common/model/model.h"
+#include "common/model/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { LENGTH = 8, LARGEST = 1 << 17 };

@@ -1,10 +1,10 @@
 // A .npy file, as `bench compare` reads it: the file as it is.
-#include "common/npy.h"
+#include "common/base/npy.h"
 
 #include <assert.h>
 #include <stdio.h>
 
-#include "common/memory.h"
+#include "common/base/memory.h"
 #include "tests/fuzz/fuzz.h"
 
 // A row of float32 is widened: twice its bytes.

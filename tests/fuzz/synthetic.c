@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/model.h"
+#include "common/model/model.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { SMALL = 1 << 18 }; // bytes of weights

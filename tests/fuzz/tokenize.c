@@ -1,7 +1,7 @@
 // Any bytes as text for the embedded model's tokenizer: decode(encode(x)) = x.
 #include <stdlib.h>
 
-#include "common/model.h"
+#include "common/model/model.h"
 #include "tests/fuzz/fuzz.h"
 
 // A word of the text takes up to three candidates of 8 bytes for each of its bytes. Besides: a number for each token.

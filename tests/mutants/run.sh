@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 . tests/plugins/build.sh
-files='kvcache/decoder.c common/kv.c common/attention.c common/kernel.c common/rowops.c'
+files='kvcache/decoder.c common/kv/kv.c common/kv/attention.c common/math/kernel.c common/math/rowops.c'
 
 # Several layers and heads; heads of 4 to 64 channels; T a multiple of 16 and not; sums longer than the kernel takes in one pass; a token 0 at position
 # 0, as in memory that nobody has written; and values that overflow.
@@ -41,7 +41,7 @@ judge() { # DIR
 
 # Blocks end where they end, not at the next 2 MiB: the sanitizers are to see what steps out of them.
 without_slack() { # DIR
-    sed 's/(size_t)2 << 20/CACHE_LINE/' common/memory.c >"$1/common/memory.c" && ! cmp -s common/memory.c "$1/common/memory.c"
+    sed 's/(size_t)2 << 20/CACHE_LINE/' common/base/memory.c >"$1/common/base/memory.c" && ! cmp -s common/base/memory.c "$1/common/base/memory.c"
 }
 
 # Judges line NUMBER of $OUT/mutants/list: a file, a line's number, that line, the mutant's line.

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/decoder.h"
-#include "common/status.h"
+#include "common/base/status.h"
 #include "kvcache/kvcache.h"
 
 static long steps;

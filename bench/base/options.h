@@ -1,0 +1,52 @@
+// The options that the commands of build/bench share, parsed in one place.
+#ifndef LOCKSTEP_BENCH_OPTIONS_H
+#define LOCKSTEP_BENCH_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/status.h"
+
+enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+// GPT-2 124M's shape with nothing to download: what speed is measured on.
+#define BENCH_MODEL "synthetic:124M"
+
+typedef struct bench_options {
+    const char *model; // -m; model_default() unless given
+    bool model_given;
+    const char *contexts; // -c, a list for contexts_parse; NULL unless given
+    size_t samples;       // -n; 0 unless given
+    double budget_s;      // -b; 0 unless given
+    uint64_t seed;        // -s; 0 unless given
+    const char *out;      // -o, a directory; NULL unless given
+    bool quick;           // -q
+    const char *decoder;  // -d, a plug-in; NULL unless given
+    double timeout_s;     // -t; 60 unless given
+    bool json;            // -j
+    bool stages;          // -S
+    const char *check;    // -C, a file of golden digests; NULL unless given
+    char **words;         // *: arguments that are no options, (word_count)
+    size_t word_count;
+    bool help; // -h: the usage has been printed, and the command has nothing left to do
+} bench_options;
+
+// Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program exits with
+// *exit_code (0 unless set). Otherwise the message is printed and the program exits with *exit_code, or with 1 where
+// that is 0. *exit_code is 0 on entry.
+typedef status command(int argc, char **argv, int *exit_code);
+
+// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying);
+// words besides are taken if it begins with a *.
+// `usage` is what --help prints. A failure sets *exit_code to EXIT_USAGE.
+status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
+                           int *exit_code);
+
+// The list of --contexts, as contexts_parse takes it; a wrong one is refused with EXIT_USAGE.
+status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n, int *exit_code);
+
+// Refuses, with EXIT_USAGE, a number of --samples that gives no interval.
+status bench_options_enough_samples(const bench_options *o, int *exit_code);
+
+#endif

@@ -1,0 +1,205 @@
+// bench profile: time, arithmetic and bytes per second of every stage.
+#include "bench/cost/profile.h"
+
+#include <stdio.h>
+
+#include "bench/cost/cost.h"
+#include "bench/base/machine.h"
+#include "bench/base/stats.h"
+#include "common/base/clock.h"
+#include "common/base/format.h"
+#include "common/base/memory.h"
+
+static const char usage[] =
+    "build/bench profile [options]: where the time goes in a prefill, a naive step and a cached step\n\n"
+    "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
+    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,1000)\n"
+    "  -n, --samples N                passes of each kind, whose median is shown (default 5, and 50 cached steps)\n";
+
+enum { ROUNDS = 5, STEPS = 50, CALLS = 1 << 14, TRIALS = 9 };
+
+// The clock is read when a stage's first row comes: all of them have been computed by then, and what follows is calls.
+static void watch(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+{
+    stopwatch *w = user;
+    (void)l, (void)head, (void)position, (void)values, (void)n;
+    w->calls++;
+    s = s == STAGE_K || s == STAGE_V ? STAGE_Q : s;
+    if (s == w->at)
+        return;
+    const uint64_t now = clock_ns();
+    w->ns[s] += now - w->since;
+    w->since = now;
+    w->at = s;
+    w->readings++;
+}
+
+// What a call of the observer costs, one that reads the clock or one that does not: the least of some trials.
+static double call_ns(bool reads)
+{
+    observer *volatile fn = watch; // called as a decoder calls it
+    double least = 0;
+    for (int trial = 0; trial < TRIALS; trial++) {
+        stopwatch w = {.at = STAGES};
+        const uint64_t begin = clock_ns();
+        for (size_t i = 0; i < CALLS; i++)
+            fn(&w, reads && i % 2 ? STAGE_LN1 : STAGE_LN2, 0, -1, i, NULL, 0);
+        const double ns = (double)(clock_ns() - begin) / CALLS;
+        least = trial == 0 || ns < least ? ns : least;
+    }
+    return least;
+}
+
+double profile_observer_ns(const stopwatch *w)
+{
+    return (double)w->readings * call_ns(true) + (double)(w->calls - w->readings) * call_ns(false);
+}
+
+status profile_watch(passes *p, pass which, size_t t, stopwatch *out)
+{
+    status s = passes_prepare(p, which, t);
+    const uint64_t begin = clock_ns();
+    *out = (stopwatch){.since = begin, .at = STAGES};
+    if (!s)
+        s = passes_run(p, which, t, watch, out);
+    out->whole_ns = clock_ns() - begin;
+    return s;
+}
+
+// One pass nobody watches, and one before the stopwatch.
+static status take_round(passes *p, pass which, size_t t, stopwatch *w, double *unwatched_ns)
+{
+    status s = passes_prepare(p, which, t);
+    uint64_t begin = clock_ns();
+    if (!s)
+        s = passes_run(p, which, t, NULL, NULL);
+    *unwatched_ns = (double)(clock_ns() - begin);
+    return s ? s : profile_watch(p, which, t, w);
+}
+
+// samples: (STAGES + 2, rounds).
+static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double *samples, profile *out)
+{
+    stopwatch w = {0};
+    double *watched = samples + STAGES * rounds, *unwatched = watched + rounds;
+    status s = count_pass(p, which, t, &out->done);
+    for (size_t i = 0; i < rounds && !s; i++) {
+        s = take_round(p, which, t, &w, &unwatched[i]);
+        watched[i] = (double)w.whole_ns;
+        for (stage j = 0; j < STAGES; j++)
+            samples[j * rounds + i] = (double)w.ns[j];
+    }
+    if (s)
+        return s;
+    for (stage j = 0; j < STAGES; j++)
+        out->ns[j] = stats_median(samples + j * rounds, rounds).median;
+    out->watched_ns = stats_median(watched, rounds).median;
+    out->unwatched_ns = stats_median(unwatched, rounds).median;
+    out->calls = w.calls;
+    out->readings = w.readings;
+    out->observer_ns = profile_observer_ns(&w);
+    return NULL;
+}
+
+status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out)
+{
+    double *samples = memory_array((STAGES + 2) * rounds, sizeof *samples);
+    status s = samples ? take_rounds(p, which, t, rounds, samples, out) : memory_failed("the times");
+    memory_free(samples);
+    return s;
+}
+
+double profile_ns(const profile *p, unsigned stages)
+{
+    double sum = 0;
+    for (stage s = 0; s < STAGES; s++)
+        sum += stages >> s & 1 ? p->ns[s] : 0;
+    return sum;
+}
+
+// Nanoseconds of a multiply-add, exps and all.
+static double pace(const profile *p, unsigned stages)
+{
+    return profile_ns(p, stages) / (double)count_sum(&p->done, stages).multiply_adds;
+}
+
+double profile_crossover(const profile *p, pass which)
+{
+    return cost_crossover(&p->done.m->config, which == PASS_CACHED_STEP,
+                          pace(p, COUNT_ATTENTION) / pace(p, COUNT_LINEAR));
+}
+
+static void print_rate(double amount, double ns)
+{
+    if (amount > 0)
+        printf(" %9.1f", amount / ns);
+    else
+        printf(" %9s", "-");
+}
+
+static void print_stage(const char *name, double ns, double share, const work *w)
+{
+    char text[FORMAT_ROOM];
+    printf("  %-14s %10s %6.1f %%", name, format_ns(ns, text), 100 * share);
+    print_rate(2 * (double)w->multiply_adds, ns);
+    print_rate((double)count_bytes(w), ns);
+    print_rate(w->multiply_adds == 0 ? (double)w->exps : 0, ns);
+    printf("\n");
+}
+
+static void print_group(const profile *p, const char *name, unsigned stages)
+{
+    const work done = count_sum(&p->done, stages);
+    const double ns = profile_ns(p, stages);
+    print_stage(name, ns, ns / profile_ns(p, COUNT_EVERYTHING), &done);
+}
+
+static void print_profile(const profile *p, pass which, size_t t)
+{
+    char name[PASS_NAME];
+    char calls[FORMAT_ROOM], readings[FORMAT_ROOM], text[FORMAT_ROOM], other[FORMAT_ROOM];
+    printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m), passes_name(which, t, name), "stage",
+           "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
+    for (stage s = 0; s < STAGES; s++)
+        if (s == STAGE_Q)
+            print_group(p, "q k v", COUNT_QKV);
+        else if (!(COUNT_QKV >> s & 1))
+            print_stage(stage_name(s), p->ns[s], p->ns[s] / profile_ns(p, COUNT_EVERYTHING), &p->done.of[s]);
+    print_group(p, "linear layers", COUNT_LINEAR);
+    print_group(p, "attention", COUNT_ATTENTION);
+    print_group(p, "everything", COUNT_EVERYTHING);
+    printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n", profile_crossover(p, which));
+    printf("  the pass takes %s, and %s when watched\n", format_ns(p->unwatched_ns, text),
+           format_ns(p->watched_ns, other));
+    printf("  the observer: %s calls, %s of them read the clock: %s, %.2f %%\n", format_whole(p->calls, calls),
+           format_whole(p->readings, readings), format_ns(p->observer_ns, text), 100 * p->observer_ns / p->watched_ns);
+}
+
+static size_t rounds(pass which, const bench_options *o)
+{
+    return o->samples ? o->samples : which == PASS_CACHED_STEP ? STEPS : ROUNDS;
+}
+
+static status profile_passes(passes *p, size_t t, void *user)
+{
+    const bench_options *o = user;
+    status s = NULL;
+    for (pass i = 0; i < PASSES && !s; i++) {
+        profile taken;
+        s = profile_take(p, i, t, rounds(i, o), &taken);
+        if (!s)
+            print_profile(&taken, i, t);
+        fflush(stdout);
+    }
+    return s;
+}
+
+status profile_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    status s = bench_options_parse(argc, argv, "m:c:n:", usage, &o, exit_code);
+    if (s || o.help)
+        return s;
+    machine_warn_if_busy();
+    return passes_at_each(o.model, o.contexts, profile_passes, &o, exit_code);
+}

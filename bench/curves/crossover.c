@@ -1,0 +1,121 @@
+// The two parts of a step side by side, and three predictions of where they cross.
+#include "bench/curves/crossover.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "bench/cost/cost.h"
+#include "bench/curves/fit.h"
+
+enum { CROSS_ATTENTION, CROSS_LINEAR };
+
+status crossover_measure(lab *l, size_t which, size_t i, double *ns)
+{
+    size_t t = l->x[i], first = lab_first_row(which, t);
+    ns[CROSS_ATTENTION] = parts_attention_ns(&l->parts, first, t);
+    ns[CROSS_LINEAR] = parts_linear_ns(&l->parts, first, t);
+    return NULL;
+}
+
+double crossover_count(const lab *l, size_t metric, size_t which, size_t i)
+{
+    const config *c = &l->models[0]->config;
+    size_t t = l->x[i], first = lab_first_row(which, t);
+    return metric == CROSS_ATTENTION ? cost_attention(c, first, t + 1) : cost_linear(c, first, t + 1);
+}
+
+// ln(attention / linear) at x[i].
+static double balance(const lab *l, size_t which, size_t i)
+{
+    return log(lab_estimate(l, CROSS_ATTENTION, which, i).median / lab_estimate(l, CROSS_LINEAR, which, i).median);
+}
+
+// The first place behind which attention overtakes; xs - 1 if it never does.
+static size_t place_before_crossing(const lab *l, size_t which)
+{
+    size_t i = 0;
+    while (i + 1 < l->xs && !(balance(l, which, i) <= 0 && balance(l, which, i + 1) > 0))
+        i++;
+    return i;
+}
+
+// The crossing that was measured: on straight lines between two places of a log-log plot.
+static double measured_crossing(const lab *l, size_t which, size_t i)
+{
+    if (i + 1 == l->xs)
+        return NAN;
+    double here = balance(l, which, i), next = balance(l, which, i + 1), x = log((double)l->x[i]);
+    return exp(x + (log((double)l->x[i + 1]) - x) * here / (here - next));
+}
+
+// Predicted by the counts with the rates that both parts have at the place nearest to where the counts alone cross.
+static double crossing_by_rates(const lab *l, size_t which)
+{
+    const config *c = &l->models[0]->config;
+    double counted = cost_crossover(c, !lab_recomputes(which), 1) - 1, relative = 1;
+    size_t nearest = 0;
+    for (size_t i = 1; i < l->xs; i++)
+        if (fabs(log((double)l->x[i] / counted)) < fabs(log((double)l->x[nearest] / counted)))
+            nearest = i;
+    for (size_t metric = CROSS_ATTENTION; metric <= CROSS_LINEAR; metric++) {
+        double ns = lab_estimate(l, metric, which, nearest).median / crossover_count(l, metric, which, nearest);
+        relative = metric == CROSS_ATTENTION ? ns : relative / ns;
+    }
+    return cost_crossover(c, !lab_recomputes(which), relative) - 1;
+}
+
+// The model of a part, fitted to all places but those at either side of the crossing.
+static status fit_elsewhere(const lab *l, size_t metric, size_t which, size_t before, fit_model *out)
+{
+    double x[CURVES_X], y[CURVES_X];
+    size_t n = 0;
+    for (size_t i = 0; i < l->xs; i++) {
+        x[n] = (double)l->x[i];
+        y[n] = lab_estimate(l, metric, which, i).median;
+        n += i != before && i != before + 1;
+    }
+    return fit_physical(x, y, NULL, n, out);
+}
+
+static double model_at(const fit_model *m, double x)
+{
+    return m->coefficient[0].value + x * (m->coefficient[1].value + x * m->coefficient[2].value);
+}
+
+// Predicted from all other places: there the models of both parts cross. Found by halving; NaN if there are too few.
+static status crossing_by_models(const lab *l, size_t which, size_t before, double *crossing)
+{
+    fit_model attention_model, linear_model;
+    double lo = 1, hi = (double)l->models[0]->config.T;
+    *crossing = NAN;
+    if (l->rounds.whole == 0 || l->xs < FIT_TERMS + 3)
+        return NULL;
+    status failed = fit_elsewhere(l, CROSS_ATTENTION, which, before, &attention_model);
+    if (!failed)
+        failed = fit_elsewhere(l, CROSS_LINEAR, which, before, &linear_model);
+    for (int i = 0; i < 60 && !failed; i++) {
+        double x = (lo + hi) / 2;
+        *(model_at(&attention_model, x) < model_at(&linear_model, x) ? &lo : &hi) = x;
+    }
+    *crossing = lo;
+    return failed;
+}
+
+status crossover_conclude(const lab *l, FILE *f)
+{
+    fprintf(f,
+            "\nAttention overtakes the linear layers at this many tokens (counts: if all multiply-adds took as long;\n"
+            "rates: with those measured near there; models: fitted to all places but the two around the crossing)\n\n"
+            "  %-8s %10s %10s %10s %10s %14s\n",
+            "", "counts", "rates", "models", "measured", "models off by");
+    for (size_t d = 0; d < DECODERS; d++) {
+        double by_models, measured = measured_crossing(l, d, place_before_crossing(l, d));
+        status failed = crossing_by_models(l, d, place_before_crossing(l, d), &by_models);
+        if (failed)
+            return failed;
+        fprintf(f, "  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
+                cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1, crossing_by_rates(l, d), by_models,
+                measured, 100 * (by_models / measured - 1));
+    }
+    return NULL;
+}

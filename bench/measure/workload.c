@@ -1,0 +1,120 @@
+// Requests and parts, and the clock around them.
+#include "bench/measure/workload.h"
+
+#include "bench/base/contexts.h"
+#include "common/kv/attention.h"
+#include "common/base/clock.h"
+#include "common/base/memory.h"
+#include "common/math/rowops.h"
+#include "common/model/synthetic.h"
+
+enum { REPEAT_NS = 1000000 };
+
+status workload_create(const model *m, const decoder_api *guest, workload *out)
+{
+    const config *c = &m->config;
+    *out = (workload){.m = m, .tokens = memory_array(c->T + 1, sizeof *out->tokens)};
+    if (!out->tokens)
+        return memory_failed("the tokens");
+    status failed = sampler_create(&(sampling){.top_p = 1}, c->V, &out->greedy);
+    for (size_t d = 0; d < DECODERS && !failed; d++) {
+        out->api[d] = guest && d == DECODERS - 1 ? guest : decoders[d];
+        failed = out->api[d]->create(m, c->T, &out->decoder[d]);
+    }
+    return failed;
+}
+
+void workload_free(workload *w)
+{
+    for (size_t d = 0; d < DECODERS; d++)
+        if (w->decoder[d])
+            w->api[d]->destroy(w->decoder[d]);
+    sampler_free(w->greedy);
+    memory_free(w->tokens);
+    *w = (workload){0};
+}
+
+status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns)
+{
+    for (size_t i = 0; i < t; i++)
+        w->tokens[i] = fixed_token(i, w->m->config.V);
+    w->api[which]->reset(w->decoder[which]);
+    uint64_t begin = clock_ns();
+    for (size_t n = 0; n < N; n++) {
+        const float *logits;
+        status failed = w->api[which]->step(w->decoder[which], w->tokens, t + n, &logits);
+        if (failed)
+            return failed;
+        w->tokens[t + n] = sampler_choose(w->greedy, logits);
+        at_ns[n] = (double)(clock_ns() - begin);
+        if (w->tokens[t + n] < 0)
+            return status_fail("%s: the logits are not finite numbers after %zu tokens; verify names the place",
+                               model_label(w->m), t + n);
+    }
+    return NULL;
+}
+
+status parts_create(const model *m, parts *out)
+{
+    const config *c = &m->config;
+    *out = (parts){.m = m};
+    status failed = activations_create(c, c->T, &out->a);
+    if (!failed)
+        failed = kv_create(c, c->L, c->T, &out->kept);
+    if (failed)
+        return failed;
+    for (size_t t = 0; t < c->T; t++) {
+        synthetic_fill("qkv", 0, 0, 1, t * 3 * c->C, 3 * c->C, row(&out->a.qkv, t));
+        synthetic_fill("normed", 0, 0, 1, t * c->C, c->C, row(&out->a.normed, t));
+        synthetic_fill("heads", 0, 0, 1, t * c->C, c->C, row(&out->a.heads, t));
+    }
+    for (size_t l = 0; l < c->L; l++)
+        kv_store(&out->kept, l, 0, &out->a.k, &out->a.v, c->T);
+    return NULL;
+}
+
+void parts_free(parts *p)
+{
+    activations_free(&p->a);
+    kv_free(&p->kept);
+}
+
+// One layer's part of a step that computes the n rows from `first` on.
+typedef void part(parts *p, size_t l, size_t first, size_t n);
+
+static void attend(parts *p, size_t l, size_t first, size_t n)
+{
+    attention(&p->kept, l, first, &p->a, n, &(tap){0});
+}
+
+static void multiply(parts *p, size_t l, size_t first, size_t n)
+{
+    (void)first;
+    const layer *w = &p->m->layers[l];
+    rowops_linear(&w->qkv, &p->a.normed, &p->a.qkv, n);
+    rowops_linear(&w->proj, &p->a.heads, &p->a.change, n);
+    rowops_linear(&w->fc, &p->a.normed, &p->a.hidden, n);
+    rowops_linear(&w->fcproj, &p->a.hidden, &p->a.change, n);
+}
+
+// The mean time of `run` on the first `layers` layers.
+static double mean_ns(parts *p, part *run, size_t layers, size_t first, size_t t)
+{
+    uint64_t begin = clock_ns(), passed = 0;
+    double times = 0;
+    for (; passed < REPEAT_NS; passed = clock_ns() - begin, times++)
+        for (size_t l = 0; l < layers; l++)
+            run(p, l, first, t + 1 - first);
+    return (double)passed / times;
+}
+
+double parts_attention_ns(parts *p, size_t first, size_t t)
+{
+    const size_t L = p->m->config.L, layers = first == 0 ? 1 : L;
+    return mean_ns(p, attend, layers, first, t) * (double)(L / layers);
+}
+
+double parts_linear_ns(parts *p, size_t first, size_t t)
+{
+    return mean_ns(p, multiply, p->m->config.L, first, t);
+}

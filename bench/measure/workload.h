@@ -1,0 +1,46 @@
+// What is timed: requests as a user would send them, and parts of a step on their own.
+#ifndef LOCKSTEP_BENCH_WORKLOAD_H
+#define LOCKSTEP_BENCH_WORKLOAD_H
+
+#include "bench/verify/decoders.h"
+#include "common/math/activations.h"
+#include "common/kv/kv.h"
+#include "common/text/sampler.h"
+
+// Every decoder on one model, ready for its whole context.
+typedef struct workload {
+    const model *m; // borrowed
+    const decoder_api *api[DECODERS];
+    decoder *decoder[DECODERS];
+    sampler *greedy;
+    int *tokens; // (T + 1)
+} workload;
+
+// The decoders of bench/verify/decoders.h, in which `guest`, if it is not NULL, takes the last one's place. After a failure
+// too, workload_free frees what there is.
+status workload_create(const model *m, const decoder_api *guest, workload *out);
+void workload_free(workload *w);
+
+// One request to decoder `which`, which is reset first: a prompt of the first t fixed tokens (bench/base/contexts.h), then N
+// generated ones; t + N - 1 <= T. at_ns (N): when each had been chosen, counted from handing over the prompt.
+status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns);
+
+// Rows and a filled cache, to time the parts of a step on their own.
+typedef struct parts {
+    const model *m; // borrowed
+    activations a;  // (T) rows
+    kv kept;        // all layers, T tokens
+} parts;
+
+// Queries, keys and values between -1 and 1, so that no softmax degenerates. parts_free as above.
+status parts_create(const model *m, parts *out);
+void parts_free(parts *p);
+
+// Nanoseconds that the rows first..t take in all layers: of attention over the keys 0..t, and of the four matrices.
+// first = 0 is what a naive step does at context t, first = t a cached one. Repeated for a millisecond at least, and
+// the mean is returned: caches are as warm as so many bytes allow. A naive step has the keys and values of one layer at
+// a time, in the same memory for all, so its attention is timed on one layer and multiplied.
+double parts_attention_ns(parts *p, size_t first, size_t t);
+double parts_linear_ns(parts *p, size_t first, size_t t);
+
+#endif

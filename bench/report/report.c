@@ -1,0 +1,577 @@
+// bench report: reads what verify, sweep, curves and roofline have left, and writes report/index.html and results.json.
+#include "bench/report/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench/report/drawing.h"
+#include "bench/base/results.h"
+#include "common/base/memory.h"
+#include "common/model/model.h"
+#include "common/base/version.h"
+
+enum { SCHEMA_VERSION = 1, NAME = 64, MOST_MEDIANS = 10000 };
+
+static const char usage[] =
+    "build/bench report [options] [DIR]: one page of everything that was verified and measured, and one file\n\n"
+    "  DIR            where results/ and plots/ are (default: the folder of this program, build)\n"
+    "  -o, --out DIR  where index.html and results.json go (default: DIR/report)\n\n"
+    "`make report` draws the plots first.\n";
+
+static const char summary_columns[] = "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples";
+static const char fit_columns[] = "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,"
+                                  "a,a_lo,a_hi,b,b_lo,b_hi,c,c_lo,c_hi,rms_relative";
+static const char roofline_columns[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,"
+                                       "ci_lo_ns,ci_hi_ns,gflops,roof_gflops,share";
+enum { MODEL, DECODER, METRIC, X, MEDIAN, LO, HI, SAMPLES }; // columns of a summary
+
+static const char *text_at(const json_t *object, const char *key, const char *inner)
+{
+    return json_string_value(json_object_get(json_object_get(object, key), inner));
+}
+
+// The object of a description that says how the measurement went.
+static const json_t *about(const measured *m)
+{
+    return json_object_get(m->context, m->curve ? "experiment" : "sweep");
+}
+
+// Whether both are the same text, or both are none.
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+size_t report_verified(const report_data *r, const measured *m, const char *model_name)
+{
+    const char *build = text_at(m->context, "build", "sha256");
+    const char *plugin = json_string_value(json_object_get(about(m), "plugin_sha256"));
+    const char *digest = m->curve ? json_string_value(json_object_get(json_object_get(about(m), "models"), model_name))
+                                  : text_at(m->context, "model", "sha256");
+    size_t i;
+    json_t *v;
+    json_array_foreach(r->verified, i, v)
+    {
+        json_int_t longest = json_integer_value(json_object_get(v, "longest"));
+        if (build && digest && same_text(build, json_string_value(json_object_get(v, "build_sha256"))) &&
+            same_text(digest, json_string_value(json_object_get(v, "model_sha256"))) &&
+            same_text(plugin, json_string_value(json_object_get(v, "plugin_sha256"))) &&
+            json_is_true(json_object_get(v, "passed")) && longest > 0)
+            return (size_t)longest;
+    }
+    return 0;
+}
+
+// Adds what one build has found of a model, or with a space between, of a model and a plug-in.
+static status add_finding(report_data *r, const char *build, const char *subject, json_t *found)
+{
+    const char *plugin = strchr(subject, ' ');
+    const json_t *swept = json_object_get(about(&r->of[REPORT_SWEEP]), "plugin_sha256");
+    if (!json_is_object(found) || (plugin && !same_text(plugin + 1, json_string_value(swept))))
+        return NULL; // of an earlier version, or of a plug-in that nothing here is about
+    json_t *v = json_copy(found),
+           *digest = json_stringn(subject, plugin ? (size_t)(plugin - subject) : strlen(subject));
+    bool whole = json_object_set_new(v, "build_sha256", json_string(build)) == 0;
+    whole = json_object_set_new(v, "model_sha256", digest) == 0 && whole;
+    whole = json_object_set_new(v, "plugin_sha256", plugin ? json_string(plugin + 1) : json_null()) == 0 && whole;
+    return json_array_append_new(r->verified, v) == 0 && whole ? NULL : memory_failed("the verifications");
+}
+
+// Adds what one program has found, if that is the build at hand or one that has measured.
+static status add_verified(report_data *r, const json_t *entry, const char *own)
+{
+    const char *build = json_string_value(json_object_get(entry, "build")), *subject;
+    bool wanted = build && strcmp(build, own) == 0;
+    for (size_t i = 0; i < REPORT_ALL && build; i++)
+        wanted = wanted || same_text(build, text_at(r->of[i].context, "build", "sha256"));
+    json_t *found;
+    status failed = NULL;
+    json_object_foreach(wanted ? json_object_get(entry, "models") : NULL, subject, found)
+    {
+        if (!failed)
+            failed = add_finding(r, build, subject, found);
+    }
+    return failed;
+}
+
+static status read_verified(report_data *r)
+{
+    static const char name[] = "verified.json";
+    char own[65];
+    const char *program;
+    json_t *record = NULL, *entry;
+    r->verified = json_array();
+    if (!file_exists(r->results, name))
+        return NULL;
+    status failed = results_build(own), unreadable = file_read_json(r->results, name, &record);
+    if (unreadable) {
+        fprintf(stderr, "bench report: %s; verify again\n", unreadable);
+        r->problems++;
+    }
+    json_object_foreach(record, program, entry)
+    {
+        if (!failed)
+            failed = add_verified(r, entry, own);
+    }
+    json_decref(record);
+    return failed;
+}
+
+// A file of an experiment is SUMMARY.csv in results/, or NAME-summary.csv in results/curves/.
+static void file_name(const measured *m, const char *rest, char name[NAME])
+{
+    snprintf(name, NAME, "%s%s%s", m->curve ? m->name : "", m->curve ? "-" : "", rest);
+}
+
+static status read_medians(measured *m)
+{
+    const table *t = &m->tables[REPORT_SUMMARY];
+    if (t->rows > MOST_MEDIANS)
+        return status_fail("%s: %zu rows are more than the %d that a page can show", t->path, t->rows, MOST_MEDIANS);
+    m->medians = memory_array(t->rows + 1, sizeof *m->medians);
+    status failed = m->medians ? NULL : memory_failed(t->path);
+    for (size_t row = 1; row <= t->rows && !failed; row++) {
+        report_median *c = &m->medians[m->n];
+        *c = (report_median){.model = table_text(t, row, MODEL),
+                             .decoder = table_text(t, row, DECODER),
+                             .metric = table_text(t, row, METRIC)};
+        double *const numbers[] = {&c->x, &c->value.median, &c->value.lo, &c->value.hi, &c->samples};
+        for (size_t k = 0; k < sizeof numbers / sizeof *numbers && !failed; k++)
+            failed = table_number(t, row, X + k, numbers[k]);
+        if (!failed && !(c->x > 0 && c->value.median >= 0))
+            failed = status_fail("%s, line %zu: no such median can be", t->path, row + 1);
+        m->n++;
+    }
+    return failed;
+}
+
+// Whether all columns from `first` on hold numbers.
+static status check_numbers(const table *t, size_t first)
+{
+    double number;
+    status failed = NULL;
+    for (size_t row = 1; row <= t->rows; row++)
+        for (size_t k = first; k < t->columns && !failed; k++)
+            failed = table_number(t, row, k, &number);
+    return failed;
+}
+
+static status read_conclusion(const char *dir, measured *m)
+{
+    char name[NAME];
+    size_t n;
+    file_name(m, "conclusion.txt", name);
+    return file_exists(dir, name) ? file_read(dir, name, &m->conclusion, &n) : NULL;
+}
+
+static status read_curve(const char *dir, measured *m)
+{
+    char name[NAME], columns[128];
+    file_name(m, "fits.csv", name);
+    status failed = table_read(dir, name, fit_columns, &m->tables[REPORT_FITS]);
+    if (!failed)
+        failed = check_numbers(&m->tables[REPORT_FITS], METRIC + 1);
+    file_name(m, "counts.csv", name);
+    snprintf(columns, sizeof columns, "model,decoder,metric,%s,%s", m->x, m->curve->counted);
+    if (!failed)
+        failed = table_read(dir, name, columns, &m->tables[REPORT_MORE]);
+    if (!failed)
+        failed = check_numbers(&m->tables[REPORT_MORE], METRIC + 1);
+    return failed ? failed : read_conclusion(dir, m);
+}
+
+static status read_sweep(const char *dir, measured *m)
+{
+    table *t = &m->tables[REPORT_MORE];
+    status failed = table_read(dir, "memory.csv", "model,context,kv_bytes,naive_activation_bytes", t);
+    return failed ? failed : check_numbers(t, 1);
+}
+
+static status read_experiment(const char *dir, measured *m)
+{
+    char name[NAME], columns[128];
+    file_name(m, "summary.csv", name);
+    snprintf(columns, sizeof columns, summary_columns, m->x, m->unit, m->unit, m->unit);
+    status failed = table_read(dir, name, columns, &m->tables[REPORT_SUMMARY]);
+    if (!failed)
+        failed = read_medians(m);
+    file_name(m, "context.json", name);
+    if (!failed)
+        failed = file_read_json(dir, name, &m->context);
+    if (failed)
+        return failed;
+    return m->curve ? read_curve(dir, m) : read_sweep(dir, m);
+}
+
+static status read_roofline(const char *dir, measured *m)
+{
+    status failed = table_read(dir, "roofline.csv", roofline_columns, &m->tables[REPORT_SUMMARY]);
+    const table *t = &m->tables[REPORT_SUMMARY];
+    for (size_t row = 1; row <= t->rows && !failed; row++)
+        for (size_t k = 3; k < t->columns && !failed; k++) {
+            double number;
+            if (k != 4)
+                failed = table_number(t, row, k, &number);
+        }
+    if (!failed)
+        failed = table_read(dir, "roofs.csv", "kind,value,unit", &m->tables[REPORT_MORE]);
+    for (size_t row = 1; row <= m->tables[REPORT_MORE].rows && !failed; row++) {
+        double number;
+        failed = table_number(&m->tables[REPORT_MORE], row, 1, &number);
+    }
+    return failed;
+}
+
+static void forget(measured *m)
+{
+    for (size_t i = 0; i < REPORT_TABLES; i++)
+        table_free(&m->tables[i]);
+    memory_free(m->medians);
+    memory_free(m->conclusion);
+    json_decref(m->context);
+    m->medians = NULL;
+    m->conclusion = NULL;
+    m->context = NULL;
+    m->n = 0;
+}
+
+// Text as one word of a shell's line.
+static void print_word(FILE *f, const char *text)
+{
+    const bool plain =
+        text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-")] == '\0';
+    if (plain && *text) {
+        fputs(text, f);
+        return;
+    }
+    fputc('\'', f);
+    for (; *text; text++)
+        fputs(*text == '\'' ? "'\\''" : (char[]){*text, '\0'}, f);
+    fputc('\'', f);
+}
+
+// The places of a summary's first curve.
+static size_t places_of(const measured *m, double x[CURVES_X])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n && n < CURVES_X; i++)
+        if (strcmp(m->medians[i].decoder, m->medians[0].decoder) == 0 &&
+            strcmp(m->medians[i].metric, m->medians[0].metric) == 0)
+            x[n++] = m->medians[i].x;
+    return n;
+}
+
+// Whether these are the places that are taken unless others are asked for: see choose_places in bench/curves/curves.c.
+static bool are_usual(const measured *m, const double *x, size_t n)
+{
+    const size_t *places = m->curve ? m->curve->places : NULL;
+    const double T = json_number_value(json_object_get(json_object_get(m->context, "model"), "context"));
+    for (size_t i = 0; i < n; i++)
+        if (places ? x[i] != (double)places[i] : i + 1 < n && x[i] != (double)((size_t)16 << i))
+            return false;
+    return places || (n > 0 && x[n - 1] + 16 >= T);
+}
+
+static void print_command(FILE *f, const measured *m)
+{
+    const char *name = text_at(m->context, "model", "name"), *own = m->curve ? m->curve->model : NULL;
+    const json_t *run = about(m);
+    double x[CURVES_X];
+    const size_t n = places_of(m, x);
+    fprintf(f, "build/bench %s%s", m->curve ? "curves " : "", m->name);
+    if (m->curve && own && !*own)
+        own = model_default() + sizeof SOURCE_DIR;
+    if (name && (!m->curve || own) && (!own || strcmp(name, own) != 0)) {
+        fputs(" -m ", f);
+        print_word(f, name);
+    }
+    if (n > 0 && !are_usual(m, x, n))
+        for (size_t i = 0; i < n; i++)
+            fprintf(f, "%s%.0f", i == 0 ? " -c " : ",", x[i]);
+    if (json_object_get(run, "plugin_sha256"))
+        fputs(" --decoder PLUGIN.so", f);
+    if (json_integer_value(json_object_get(run, "rounds")) > 0)
+        fprintf(f, " -n %lld", (long long)json_integer_value(json_object_get(run, "rounds")));
+    if (json_integer_value(json_object_get(run, "seed")) > 0)
+        fprintf(f, " -s %lld", (long long)json_integer_value(json_object_get(run, "seed")));
+}
+
+// Of a roofline, its model and its contexts, which stand together.
+static void print_roofline_command(FILE *f, const table *t)
+{
+    const char *before = "";
+    fputs("build/bench roofline -m ", f);
+    print_word(f, table_text(t, 1, MODEL));
+    for (size_t row = 1; row <= t->rows; row++) {
+        const char *here = table_text(t, row, X);
+        if (strcmp(here, before) != 0)
+            fprintf(f, "%s%s", row == 1 ? " -c " : ",", here);
+        before = here;
+    }
+}
+
+// What makes m: again, or at all.
+static status compose_command(measured *m)
+{
+    FILE *f = fmemopen(m->command, sizeof m->command, "w");
+    if (!f)
+        return memory_failed("a command");
+    if (m->n > 0)
+        print_command(f, m);
+    else if (m->tables[REPORT_SUMMARY].rows > 0)
+        print_roofline_command(f, &m->tables[REPORT_SUMMARY]);
+    else
+        fprintf(f, "build/bench %s%s%s", m->curve ? "curves " : "", m->name,
+                m->curve || strcmp(m->name, "sweep") != 0 ? "" : " -m " BENCH_MODEL);
+    fclose(f);
+    return NULL;
+}
+
+// Messages on the page name files from DIR on.
+static void keep_problem(report_data *r, measured *m, const char *message)
+{
+    size_t n = strlen(r->results);
+    while (n > 0 && r->results[n - 1] != '/')
+        n--;
+    if (strncmp(message, r->results, n) != 0)
+        n = 0;
+    snprintf(m->problem, sizeof m->problem, "%s", message + n);
+    fprintf(stderr, "bench report: %s\n", message);
+    r->problems++;
+}
+
+static status read_one(report_data *r, size_t i)
+{
+    static const char *const first[] = {"summary.csv", "roofline.csv"};
+    measured *m = &r->of[i];
+    char curves[FILE_PATH_SIZE], name[NAME];
+    status failed = file_path(r->results, "curves", curves);
+    if (failed)
+        return failed;
+    const char *dir = m->curve ? curves : r->results;
+    file_name(m, first[i == REPORT_ROOFLINE], name);
+    if (!file_exists(dir, name)) {
+        snprintf(m->problem, sizeof m->problem, "This has not been measured.");
+        return compose_command(m);
+    }
+    failed = i == REPORT_ROOFLINE ? read_roofline(dir, m) : read_experiment(dir, m);
+    if (failed) {
+        keep_problem(r, m, failed);
+        forget(m);
+    }
+    return compose_command(m);
+}
+
+// The light drawing of a story, ready for the page, where there is one.
+static void read_picture(report_data *r, size_t i)
+{
+    const story *s = &report_stories[i];
+    char name[NAME], path[FILE_PATH_SIZE], *svg = NULL;
+    size_t n;
+    snprintf(name, sizeof name, "%s-light.svg", s->id);
+    if (*r->of[s->of].problem || !file_exists(r->plots, name))
+        return;
+    FILE *f = open_memstream(&r->pictures[i], &n);
+    status failed = f ? file_path(r->plots, name, path) : memory_failed("a picture");
+    if (!failed)
+        failed = file_read(r->plots, name, &svg, &n);
+    if (!failed)
+        failed = drawing_inline(f, path, svg, s->id, s->shows);
+    if (f && fclose(f) != 0 && !failed)
+        failed = memory_failed("a picture");
+    memory_free(svg);
+    if (!failed)
+        return;
+    free(r->pictures[i]);
+    r->pictures[i] = NULL;
+    fprintf(stderr, "bench report: %s\n", failed);
+    r->problems++;
+}
+
+static status read_all(report_data *r)
+{
+    status failed = NULL;
+    for (size_t i = 0; i < EXPERIMENTS; i++)
+        r->of[i] = (measured){.name = experiments[i].name,
+                              .question = experiments[i].question,
+                              .x = experiments[i].x,
+                              .unit = experiments[i].unit,
+                              .curve = &experiments[i]};
+    r->of[REPORT_SWEEP] = (measured){
+        .name = "sweep", .question = "What does a cache buy, in a model of real size?", .x = "context", .unit = "ns"};
+    r->of[REPORT_ROOFLINE] = (measured){.name = "roofline",
+                                        .question = "What holds each part back: arithmetic, or memory?",
+                                        .x = "context",
+                                        .unit = "ns"};
+    for (size_t i = 0; i < REPORT_ALL && !failed; i++)
+        failed = read_one(r, i);
+    for (size_t i = 0; i < REPORT_STORIES && !failed; i++)
+        read_picture(r, i);
+    return failed ? failed : read_verified(r);
+}
+
+static json_t *number_json(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *medians_json(const measured *m)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < m->n; i++) {
+        const report_median *c = &m->medians[i];
+        json_t *one =
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "model", c->model, "decoder", c->decoder, "metric",
+                      c->metric, "x", number_json(c->x), "median", number_json(c->value.median), "lo",
+                      number_json(c->value.lo), "hi", number_json(c->value.hi), "samples", number_json(c->samples));
+        if (json_array_append_new(all, one) != 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+// The rows of a table as objects with the columns' names: numbers from column `first` on where they are some.
+static json_t *rows_json(const table *t, size_t first)
+{
+    json_t *all = json_array();
+    bool whole = all;
+    for (size_t row = 1; row <= t->rows && whole; row++) {
+        json_t *one = json_object();
+        for (size_t k = 0; k < t->columns && whole; k++) {
+            double number;
+            bool is_number = k >= first && !table_number(t, row, k, &number);
+            json_t *value = is_number ? number_json(number) : json_string(table_text(t, row, k));
+            whole = json_object_set_new(one, table_text(t, 0, k), value) == 0;
+        }
+        whole = json_array_append_new(all, one) == 0 && whole;
+    }
+    if (!whole)
+        json_decref(all);
+    return whole ? all : NULL;
+}
+
+// The counts of a curve, whose last two columns bear other names in each experiment.
+static json_t *counts_json(const table *t)
+{
+    json_t *all = json_array();
+    for (size_t row = 1; row <= t->rows; row++) {
+        double x = 0, count = 0;
+        table_number(t, row, X, &x); // read_curve has tried them
+        table_number(t, row, X + 1, &count);
+        json_t *one =
+            json_pack("{s:s, s:s, s:s, s:f, s:f}", "model", table_text(t, row, MODEL), "decoder",
+                      table_text(t, row, DECODER), "metric", table_text(t, row, METRIC), "x", x, "count", count);
+        if (json_array_append_new(all, one) != 0) {
+            json_decref(all);
+            return NULL;
+        }
+    }
+    return all;
+}
+
+static json_t *measured_json(const measured *m)
+{
+    const table *points = &m->tables[REPORT_SUMMARY], *more = &m->tables[REPORT_MORE], none = {0};
+    const bool sweep = !m->curve && strcmp(m->name, "sweep") == 0, roofline = !m->curve && !sweep;
+    json_t *context = m->context ? json_incref(m->context) : json_null();
+    return json_pack("{s:s, s:s, s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", m->name,
+                     "question", m->question, "command", m->command, "problem", *m->problem ? m->problem : NULL, "x",
+                     m->x, "unit", m->unit, "counted", m->curve ? m->curve->counted : NULL, "conclusion", m->conclusion,
+                     "context", context, "medians", medians_json(m), "fits",
+                     rows_json(&m->tables[REPORT_FITS], METRIC + 1), "counts", counts_json(m->curve ? more : &none),
+                     "memory", rows_json(sweep ? more : &none, 1), "points", rows_json(roofline ? points : &none, 3),
+                     "roofs", rows_json(roofline ? more : &none, 1));
+}
+
+// Described in notes/11-report.md. *out is to be released also after a failure.
+static status results_json(const report_data *r, json_t **out)
+{
+    char written[32];
+    time_t now = time(NULL);
+    strftime(written, sizeof written, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    json_t *all = json_array();
+    bool whole = all;
+    for (size_t i = 0; i < REPORT_STORIES && whole; i++) // in the page's order, each once
+        if (i == 0 || report_stories[i].of != report_stories[i - 1].of)
+            whole = json_array_append_new(all, measured_json(&r->of[report_stories[i].of])) == 0;
+    *out = json_pack("{s:s, s:i, s:s, s:s, s:O, s:o}", "schema", "lockstep-results", "version", SCHEMA_VERSION,
+                     "lockstep", LOCKSTEP_VERSION, "written", written, "verified", r->verified, "experiments", all);
+    return whole && *out ? NULL : memory_failed("results.json");
+}
+
+static status write_all(const report_data *r)
+{
+    json_t *results = NULL;
+    status failed = results_json(r, &results);
+    if (!failed)
+        failed = results_write_json(r->out, "results.json", results);
+    json_decref(results);
+    return failed ? failed : results_write(r->out, "index.html", report_print_page, r);
+}
+
+// DIR, or the folder of this program.
+static status find_folders(const bench_options *o, report_data *r)
+{
+    char dir[FILE_PATH_SIZE], out[FILE_PATH_SIZE];
+    status failed = o->word_count > 1 ? status_fail("one DIR is enough; build/bench report --help") : NULL;
+    if (!failed && o->word_count == 0)
+        failed = results_make(NULL, dir);
+    if (failed)
+        return failed;
+    if (o->word_count)
+        snprintf(dir, sizeof dir, "%s", o->words[0]);
+    else
+        *strrchr(dir, '/') = '\0';
+    if (!file_exists(dir, "results"))
+        return status_fail("%s: there is no results/ in it; name the folder that holds it, or run make bench", dir);
+    failed = file_path(dir, "results", r->results);
+    if (!failed)
+        failed = file_path(dir, "plots", r->plots);
+    if (!failed)
+        failed = file_path(dir, "report", out);
+    return failed ? failed : results_make(o->out ? o->out : out, r->out);
+}
+
+static status make_report(const bench_options *o, report_data *r)
+{
+    status failed = find_folders(o, r);
+    if (!failed)
+        failed = read_all(r);
+    if (!failed)
+        failed = write_all(r);
+    if (failed)
+        return failed;
+    printf("report: %s/index.html, and results.json beside it\n", r->out);
+    return r->problems == 0
+               ? NULL
+               : status_fail("%zu of what was measured cannot be shown: see above, or the page", r->problems);
+}
+
+static void release(report_data *r)
+{
+    for (size_t i = 0; i < REPORT_ALL; i++)
+        forget(&r->of[i]);
+    for (size_t i = 0; i < REPORT_STORIES; i++)
+        free(r->pictures[i]); // open_memstream's
+    json_decref(r->verified);
+}
+
+status report_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    status failed = bench_options_parse(argc, argv, "*o:", usage, &o, exit_code);
+    if (failed || o.help)
+        return failed;
+    report_data *r = memory_array(1, sizeof *r);
+    if (!r)
+        return memory_failed("the report");
+    failed = make_report(&o, r);
+    release(r);
+    memory_free(r);
+    return failed;
+}

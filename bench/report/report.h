@@ -1,0 +1,69 @@
+// The report: everything that was verified and measured, on one page for people and in one file for programs.
+#ifndef LOCKSTEP_BENCH_REPORT_H
+#define LOCKSTEP_BENCH_REPORT_H
+
+#include <jansson.h>
+
+#include "bench/curves/curves.h"
+#include "bench/report/table.h"
+
+// A median of a summary, with its interval.
+typedef struct report_median {
+    const char *model, *decoder, *metric;
+    double x, samples;
+    estimate value;
+} report_median;
+
+enum {
+    REPORT_SWEEP = EXPERIMENTS, // behind the experiments of build/bench curves, in report_data.of
+    REPORT_ROOFLINE,
+    REPORT_ALL
+};
+
+// The summary, or the points of the roofline; the fits; the counts, the memory, or the roofs.
+enum { REPORT_SUMMARY, REPORT_FITS, REPORT_MORE, REPORT_TABLES };
+
+// An experiment and its files. `problem` says why there is nothing more, or is empty.
+typedef struct measured {
+    const char *name, *question, *x, *unit;
+    const experiment *curve; // NULL: it is not one of build/bench curves
+    table tables[REPORT_TABLES];
+    report_median *medians;
+    size_t n;
+    json_t *context;
+    char *conclusion; // NULL: none
+    char command[1024], problem[1024];
+} measured;
+
+// What the page says of one picture: plots/ID.gp draws it.
+typedef struct story {
+    size_t of; // which experiment's: an index into report_data.of
+    const char *id, *title;
+    const char *question;         // NULL: the experiment's
+    const char *metric;           // the only one that its table shows; NULL: all of the experiment's
+    const char *shows;            // the picture, for those who cannot see it
+    const char *formula, *theory; // HTML
+} story;
+
+// All of them, in the order of the page; those of one experiment stand together.
+enum { REPORT_STORIES = 13 };
+extern const story report_stories[REPORT_STORIES];
+
+typedef struct report_data {
+    char results[FILE_PATH_SIZE], plots[FILE_PATH_SIZE], out[FILE_PATH_SIZE];
+    json_t *verified; // an array, as results.json has it
+    measured of[REPORT_ALL];
+    char *pictures[REPORT_STORIES]; // <svg> elements, or NULL
+    size_t problems;                // files that are there and cannot be shown
+} report_data;
+
+// The longest context up to which the build that measured m has verified the model of a median; 0: it has not.
+size_t report_verified(const report_data *r, const measured *m, const char *model_name);
+
+// For results_write, with the report as `what`: the page.
+status report_print_page(FILE *f, const void *what);
+
+// `build/bench report [DIR]`
+command report_command;
+
+#endif

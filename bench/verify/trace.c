@@ -1,0 +1,177 @@
+// Watching a decoder: the observer's rows, and then the cache's.
+#include "bench/verify/trace.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+
+// The slots of a layer: rows that stand alone, and rows of each head, in the order of computation.
+static const struct {
+    int stage;
+    bool per_head;
+} LAYER[] = {{STAGE_LN1, false}, {STAGE_Q, false},     {STAGE_K, false},      {STAGE_V, false},     {STORED_K, true},
+             {STORED_V, true},   {STAGE_SCORES, true}, {STAGE_SOFTMAX, true}, {STAGE_ATTEND, true}, {STAGE_PROJ, false},
+             {STAGE_LN2, false}, {STAGE_FC, false},    {STAGE_GELU, false},   {STAGE_FCPROJ, false}};
+enum { LAYER_STAGES = sizeof LAYER / sizeof *LAYER };
+
+const char *place_stage_name(int s)
+{
+    return s == STORED_K ? "cached k" : s == STORED_V ? "cached v" : stage_name((stage)s);
+}
+
+static size_t layer_slots(const config *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < LAYER_STAGES; i++)
+        n += LAYER[i].per_head ? c->H : 1;
+    return n;
+}
+
+size_t trace_slot(const trace *t, const place *p)
+{
+    const config *c = &t->m->config;
+    if (p->stage == STAGE_EMBED)
+        return 0;
+    if (p->stage == STAGE_LNF || p->stage == STAGE_LOGITS)
+        return t->slots - (p->stage == STAGE_LNF ? 2 : 1);
+    size_t slot = 1 + (size_t)p->layer * layer_slots(c);
+    for (size_t i = 0; LAYER[i].stage != p->stage; i++)
+        slot += LAYER[i].per_head ? c->H : 1;
+    return slot + (p->head > 0 ? (size_t)p->head : 0);
+}
+
+place trace_place(const trace *t, size_t position, size_t slot)
+{
+    const config *c = &t->m->config;
+    if (slot == 0)
+        return (place){position, -1, -1, STAGE_EMBED};
+    if (slot >= t->slots - 2)
+        return (place){position, -1, -1, slot == t->slots - 2 ? STAGE_LNF : STAGE_LOGITS};
+    place p = {position, (int)((slot - 1) / layer_slots(c)), -1, 0};
+    size_t rest = (slot - 1) % layer_slots(c), i = 0;
+    for (size_t width; rest >= (width = LAYER[i].per_head ? c->H : 1); i++)
+        rest -= width;
+    p.stage = LAYER[i].stage;
+    p.head = LAYER[i].per_head ? (int)rest : -1;
+    return p;
+}
+
+status trace_create(const model *m, size_t T, bool judge, trace *out)
+{
+    *out = (trace){.m = m, .T = T, .judge = judge, .slots = m->config.L * layer_slots(&m->config) + 3};
+    out->digest = memory_array(T * out->slots, sizeof *out->digest);
+    out->drafted = memory_array(T, sizeof *out->drafted);
+    if (out->digest && out->drafted)
+        return NULL;
+    trace_free(out);
+    return memory_failed("the trace of a run");
+}
+
+void trace_free(trace *t)
+{
+    memory_free(t->digest);
+    memory_free(t->drafted);
+    *t = (trace){0};
+}
+
+// FNV-1a over 32-bit words, with the length; never 0.
+static uint64_t digest_of(const float *values, size_t n)
+{
+    uint64_t h = 0xcbf29ce484222325u ^ n;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, values + i, sizeof word);
+        h = (h ^ word) * 0x100000001b3u;
+        h ^= h >> 29;
+    }
+    return h | 1;
+}
+
+static void record(trace *t, const place *p, const float *values, size_t n)
+{
+    t->digest[p->position * t->slots + trace_slot(t, p)] = digest_of(values, n);
+    for (size_t i = 0; i < t->wanting; i++)
+        if (p->position == t->wanted[i].position && p->layer == t->wanted[i].layer && p->head == t->wanted[i].head &&
+            p->stage == t->wanted[i].stage) {
+            memory_free(t->found[i].values);
+            t->found[i] = (trace_row){memory_array(n, sizeof *values), n};
+            if (t->found[i].values)
+                memcpy(t->found[i].values, values, n * sizeof *values);
+        }
+}
+
+static void watch(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+{
+    trace *t = user;
+    if (position >= t->end)
+        t->beyond = position + 1;
+    if (position >= t->T)
+        return;
+    if (s == STAGE_EMBED)
+        t->drafted[position] = position >= t->kept;
+    record(t, &(place){position, l, head, (int)s}, values, n);
+    const size_t D = config_head_size(&t->m->config);
+    for (size_t h = 0; t->judge && (s == STAGE_K || s == STAGE_V) && h < n / D; h++)
+        record(t, &(place){position, l, (int)h, s == STAGE_K ? STORED_K : STORED_V}, values + h * D, D);
+}
+
+// Keys and values that d holds for positions below n, whatever they were computed from.
+static status record_cache(trace *t, const decoder_api *api, const decoder *d, size_t n)
+{
+    const config *c = &t->m->config;
+    const size_t D = config_head_size(c);
+    float *kv = memory_array(2 * D, sizeof *kv);
+    status s = kv ? NULL : memory_failed("a key and a value");
+    for (size_t position = 0; !s && position < n && position < t->T; position++)
+        for (size_t l = 0; !s && l < c->L && position < api->length(d, l); l++)
+            for (size_t h = 0; !s && h < c->H; h++) {
+                s = api->read_kv(d, l, h, position, kv, kv + D);
+                if (s)
+                    break;
+                record(t, &(place){position, (int)l, (int)h, STORED_K}, kv, D);
+                record(t, &(place){position, (int)l, (int)h, STORED_V}, kv + D, D);
+            }
+    memory_free(kv);
+    return s;
+}
+
+// d[0] is watched; d[1] takes turns with it where the way has two.
+static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
+{
+    int *ids = memory_array(w->T_max, sizeof *ids);
+    status s = ids ? NULL : memory_failed("the tokens");
+    const float *logits;
+    for (size_t i = 0; !s && i <= last; i++) {
+        const move *m = &w->moves[i];
+        ways_ids(m, t->m->config.V, ids);
+        t->kept = m->kept;
+        t->end = m->T;
+        if (m->reset)
+            w->api->reset(d[i % w->decoders]);
+        s = w->api->step(d[i % w->decoders], ids, m->T, &logits);
+    }
+    memory_free(ids);
+    return s;
+}
+
+status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found, size_t wanting)
+{
+    t->wanted = wanted;
+    t->found = found;
+    t->wanting = wanting;
+    decoder *d[2] = {NULL, NULL};
+    status s = NULL;
+    for (size_t i = 0; !s && i < w->decoders; i++)
+        s = w->api->create(t->m, w->T_max, &d[i]);
+    if (!s && w->api->observe)
+        w->api->observe(d[0], watch, t);
+    if (!s)
+        s = make_moves(t, w, last, d);
+    if (d[1])
+        w->api->destroy(d[1]);
+    if (!s && !t->judge && w->api->length && w->api->read_kv)
+        s = record_cache(t, w->api, d[0], w->moves[last].T);
+    if (d[0])
+        w->api->destroy(d[0]);
+    return s;
+}

@@ -1,0 +1,41 @@
+// Numbers with three digits and a unit, or all digits in threes.
+#include "common/base/format.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+
+static const char *scaled(double x, double unit, const char *const *names, size_t n, char *text)
+{
+    size_t i = 0;
+    for (; i + 1 < n && x >= 999.5 * (unit / 1000); i++) // what would print as 1000 goes up
+        x /= unit;
+    int decimals = i == 0 || x >= 99.95 ? 0 : x >= 9.995 ? 1 : 2;
+    snprintf(text, FORMAT_ROOM, "%.*f %s", decimals, x, names[i]);
+    return text;
+}
+
+const char *format_ns(double ns, char text[FORMAT_ROOM])
+{
+    static const char *const names[] = {"ns", "us", "ms", "s"};
+    return scaled(ns, 1000, names, sizeof names / sizeof *names, text);
+}
+
+const char *format_bytes(double bytes, char text[FORMAT_ROOM])
+{
+    static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    return scaled(bytes, 1024, names, sizeof names / sizeof *names, text);
+}
+
+const char *format_whole(uint64_t n, char text[FORMAT_ROOM])
+{
+    char digits[FORMAT_ROOM];
+    size_t length = (size_t)snprintf(digits, sizeof digits, "%" PRIu64, n), to = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0)
+            text[to++] = ',';
+        text[to++] = digits[i];
+    }
+    text[to] = '\0';
+    return text;
+}

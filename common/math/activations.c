@@ -1,0 +1,52 @@
+// One block, cut into rows.
+#include "common/math/activations.h"
+
+#include "common/math/kernel.h"
+#include "common/base/memory.h"
+
+// Cuts `count` rows of n values off the block at *used floats; a NULL block only counts.
+static rows cut(float *block, size_t *used, size_t count, size_t n)
+{
+    rows r = {.at = block ? block + *used : NULL, .n = n, .stride = rows_stride(n)};
+    *used += count * r.stride;
+    return r;
+}
+
+static size_t cut_all(const config *c, size_t T, activations *a)
+{
+    size_t used = 0;
+    a->x = cut(a->block, &used, T, c->C);
+    a->normed = cut(a->block, &used, T, c->C);
+    a->qkv = cut(a->block, &used, T, 3 * c->C);
+    a->heads = cut(a->block, &used, T, c->C);
+    a->hidden = cut(a->block, &used, T, c->F);
+    a->change = cut(a->block, &used, T, c->C);
+    a->scores = cut(a->block, &used, TILE_ROWS, T);
+    a->scaled = cut(a->block, &used, 1, T);
+    a->attended = cut(a->block, &used, TILE_ROWS, config_head_size(c));
+    a->logits = cut(a->block, &used, 1, c->V);
+    return used;
+}
+
+size_t activations_bytes(const config *c, size_t T)
+{
+    return cut_all(c, T, &(activations){0}) * sizeof(float);
+}
+
+status activations_create(const config *c, size_t T, activations *out)
+{
+    *out = (activations){.block = memory_block(activations_bytes(c, T))};
+    if (!out->block)
+        return memory_failed("activations");
+    cut_all(c, T, out);
+    out->q = rows_columns(&out->qkv, 0, c->C);
+    out->k = rows_columns(&out->qkv, c->C, c->C);
+    out->v = rows_columns(&out->qkv, 2 * c->C, c->C);
+    return NULL;
+}
+
+void activations_free(activations *a)
+{
+    memory_free(a->block);
+    *a = (activations){0};
+}

@@ -1,0 +1,31 @@
+// The rows a forward pass writes: scratch memory, the same for every decoder.
+#ifndef LOCKSTEP_ACTIVATIONS_H
+#define LOCKSTEP_ACTIVATIONS_H
+
+#include "common/model/config.h"
+#include "common/math/rows.h"
+#include "common/base/status.h"
+
+typedef struct activations {
+    rows x;        // (T, C) the residual stream
+    rows normed;   // (T, C) what a layer norm gives
+    rows q, k, v;  // (T, C) each: the three column ranges of qkv
+    rows qkv;      // (T, 3C)
+    rows heads;    // (T, C) attention's results, heads side by side
+    rows hidden;   // (T, F)
+    rows change;   // (T, C) what attention or the feed-forward network adds to x
+    rows scores;   // (TILE_ROWS, T) of one head
+    rows scaled;   // (1, T) one row of them after scaling, for an observer
+    rows attended; // (TILE_ROWS, D) of one head
+    rows logits;   // (1, V)
+    float *block;  // all of the above
+} activations;
+
+// For up to T rows at once.
+status activations_create(const config *c, size_t T, activations *out);
+void activations_free(activations *a);
+
+// Bytes that takes.
+size_t activations_bytes(const config *c, size_t T);
+
+#endif

@@ -1,0 +1,108 @@
+// build/tokenize: standard input to token ids, one a line, and with --decode back to the same bytes.
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/input.h"
+#include "common/base/memory.h"
+#include "common/model/model.h"
+#include "common/text/tokenizer.h"
+
+enum { USAGE_ERROR = 2 };
+
+typedef struct options {
+    const char *model;
+    bool decode, help;
+} options;
+
+static status print_help(void)
+{
+    printf("Usage: tokenize [-m DIR] [--decode] < INPUT\n"
+           "Prints the token ids of standard input, one a line. Any bytes will do; none is lost.\n\n"
+           "  -m, --model DIR  whose tokenizer: merges.txt, or else tokenizer.json\n"
+           "                   (default: %s)\n"
+           "      --decode     read ids, print the bytes they stand for\n"
+           "  -h, --help       show this and exit\n",
+           model_default());
+    return NULL;
+}
+
+// False after a mistake, which has been named on standard error.
+static bool parse(int argc, char **argv, options *o)
+{
+    static const struct option known[] = {
+        {"model", required_argument, NULL, 'm'},
+        {"decode", no_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    for (int c; (c = getopt_long(argc, argv, "m:h", known, NULL)) != -1;) {
+        if (c == '?')
+            return false; // getopt_long has named it
+        if (c == 'm')
+            o->model = optarg;
+        o->decode |= c == 'd';
+        o->help |= c == 'h';
+    }
+    if (optind < argc)
+        fprintf(stderr, "%s: '%s' is one argument too many: the input is standard input\n", argv[0], argv[optind]);
+    return optind == argc;
+}
+
+static status print_ids(const tokenizer *t, const char *text, size_t n)
+{
+    int *ids;
+    size_t count;
+    status s = tokenizer_encode(t, text, n, &ids, &count);
+    for (size_t i = 0; !s && i < count; i++)
+        printf("%d\n", ids[i]);
+    memory_free(ids);
+    return s;
+}
+
+// All ids are read before the first byte is written: a mistake leaves no half of the text behind.
+static status print_bytes(const tokenizer *t, const char *text, size_t n)
+{
+    int *ids;
+    size_t count, length;
+    status s = input_ids(text, n, tokenizer_size(t), &ids, &count);
+    for (size_t i = 0; !s && i < count; i++) {
+        const char *bytes = tokenizer_decode(t, ids[i], &length);
+        fwrite(bytes, 1, length, stdout);
+    }
+    memory_free(ids);
+    return s;
+}
+
+static status run(const options *o)
+{
+    tokenizer *t;
+    char *input;
+    size_t n;
+    status s = tokenizer_load(o->model, &t);
+    if (s)
+        return s;
+    s = file_read_stream(stdin, "standard input", &input, &n);
+    if (!s)
+        s = o->decode ? print_bytes(t, input, n) : print_ids(t, input, n);
+    memory_free(input);
+    tokenizer_free(t);
+    return s;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {.model = model_default()};
+    if (!parse(argc, argv, &o))
+        return USAGE_ERROR;
+    status s = o.help ? print_help() : run(&o);
+    if (!s && (fflush(stdout) != 0 || ferror(stdout)))
+        s = status_fail("standard output: cannot be written: %s: make room, or write elsewhere", strerror(errno));
+    if (s)
+        fprintf(stderr, "%s: %s\n", argv[0], s);
+    return s ? EXIT_FAILURE : EXIT_SUCCESS;
+}

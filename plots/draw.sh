@@ -1,0 +1,28 @@
+#!/bin/sh
+# Draws every CSV in RESULTS that a plot exists for into FOLDER, light and dark. What has not been measured is left out.
+# usage: plots/draw.sh RESULTS FOLDER svg|png
+set -eu
+results=$1 folder=$2 format=$3
+
+# plot CSV: draws plots/PLOT.gp if there is a RESULTS/CSV.csv, and notes that something was drawn.
+draw() {
+    [ -s "$results/$2.csv" ] || return 0
+    for theme in light dark; do
+        picture=$folder/$1-$theme.$format
+        gnuplot -e "theme = '$theme'; format = '$format'; results = '$results'" "plots/$1.gp" >"$picture.part"
+        mv "$picture.part" "$picture"
+    done
+    drawn=yes
+}
+
+command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make deps'; the CSVs stay in $results" >&2; exit 1; }
+mkdir -p "$folder"
+drawn=''
+for plot in ttft step speedup memory; do draw $plot summary; done
+draw roofline roofline
+for script in plots/curve-*.gp; do
+    name=$(basename "$script" .gp)
+    draw "$name" "curves/${name#curve-}-summary"
+done
+[ "$drawn" ] || { echo "plots: no CSVs in $results, run 'make bench'" >&2; exit 1; }
+echo "plots: $folder/*.$format"

@@ -1,0 +1,216 @@
+// The sampler: what may be chosen, how often, and that the choices are the same everywhere.
+#include "common/text/sampler.h"
+
+#include <criterion/criterion.h>
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/base/random.h"
+
+enum { MOST = 64 };
+
+static sampler *make(sampling how, size_t n)
+{
+    sampler *s;
+    status failure = sampler_create(&how, n, &s);
+    cr_assert_null(failure, "%s", failure);
+    return s;
+}
+
+// Fills counts (n) with how often each id was drawn.
+static void draw(sampling how, const float *logits, size_t n, size_t draws, size_t *counts)
+{
+    sampler *s = make(how, n);
+    for (size_t i = 0; i < n; i++)
+        counts[i] = 0;
+    for (size_t i = 0; i < draws; i++) {
+        int id = sampler_choose(s, logits);
+        cr_assert(id >= 0 && (size_t)id < n, "draw %zu gave id %d of %zu", i, id, n);
+        counts[id]++;
+    }
+    sampler_free(s);
+}
+
+// Each count within 5 standard deviations of its expectation under probabilities p.
+static void expect_shares(sampling how, const float *logits, const double *p, size_t n)
+{
+    enum { DRAWS = 40000 };
+    size_t counts[MOST];
+    draw(how, logits, n, DRAWS, counts);
+    for (size_t i = 0; i < n; i++) {
+        double expected = DRAWS * p[i], allowed = 5 * sqrt(expected * (1 - p[i]));
+        cr_assert(fabs((double)counts[i] - expected) <= allowed, "id %zu: drawn %zu times, expected %.0f +- %.0f", i,
+                  counts[i], expected, allowed);
+    }
+}
+
+static int choose_once(sampling how, const float *logits, size_t n)
+{
+    sampler *s = make(how, n);
+    int id = sampler_choose(s, logits);
+    sampler_free(s);
+    return id;
+}
+
+Test(sampler, the_generator_is_splitmix64)
+{
+    const uint64_t published[] = {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                  4593380528125082431u, 16408922859458223821u}; // from seed 1234567
+    for (size_t i = 0; i < 5; i++) {
+        uint64_t got = random_splitmix64(1234567 + i * RANDOM_GAMMA);
+        cr_assert_eq(got, published[i], "output %zu is %llu", i, (unsigned long long)got);
+    }
+}
+
+Test(sampler, greedy_takes_the_first_maximum)
+{
+    const sampling greedy = {.top_p = 1};
+    cr_assert_eq(choose_once(greedy, (const float[]){1, 3, 2, 3}, 4), 1);
+    cr_assert_eq(choose_once(greedy, (const float[]){-0.0f, 0.0f}, 2), 0);
+    cr_assert_eq(choose_once(greedy, (const float[]){-FLT_MAX, FLT_MAX}, 2), 1);
+    cr_assert_eq(choose_once(greedy, (const float[]){5}, 1), 0);
+}
+
+Test(sampler, ids_without_a_text_are_never_chosen)
+{
+    const float logits[] = {1, 2, 100, NAN}; // 2 and 3 are padding of the vocabulary
+    cr_assert_eq(choose_once((sampling){.top_p = 1}, logits, 2), 1);
+    size_t counts[2];
+    draw((sampling){.temperature = 10, .top_p = 1}, logits, 2, 1000, counts);
+    cr_assert(counts[0] > 0 && counts[1] > 0);
+}
+
+Test(sampler, logits_that_are_not_finite_are_no_basis_for_a_choice)
+{
+    for (float temperature = 0; temperature < 2; temperature++) {
+        const sampling how = {.temperature = temperature, .top_p = 1};
+        cr_assert_eq(choose_once(how, (const float[]){1, NAN, 2}, 3), -1);
+        cr_assert_eq(choose_once(how, (const float[]){NAN, 1}, 2), -1);
+        cr_assert_eq(choose_once(how, (const float[]){1, INFINITY}, 2), -1);
+        cr_assert_eq(choose_once(how, (const float[]){-INFINITY, 1}, 2), -1);
+    }
+}
+
+Test(sampler, shares_follow_the_logits)
+{
+    const float logits[] = {logf(1), logf(2), logf(3), logf(4)};
+    expect_shares((sampling){.temperature = 1, .top_p = 1}, logits, (const double[]){0.1, 0.2, 0.3, 0.4}, 4);
+    const double halves[] = {1 / 30.0, 4 / 30.0, 9 / 30.0, 16 / 30.0}; // at temperature 1/2 weights are squared
+    expect_shares((sampling){.temperature = 0.5f, .top_p = 1, .seed = 3}, logits, halves, 4);
+}
+
+Test(sampler, top_k_keeps_the_k_best_and_their_shares)
+{
+    const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
+    expect_shares((sampling){.temperature = 1, .top_k = 2, .top_p = 1}, logits,
+                  (const double[]){0, 4 / 7.0, 3 / 7.0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_k = 1, .top_p = 1}, logits, (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_k = 9, .top_p = 1}, logits, (const double[]){0.1, 0.4, 0.3, 0.2},
+                  4);
+}
+
+Test(sampler, top_p_keeps_the_fewest_that_reach_it)
+{
+    const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
+    expect_shares((sampling){.temperature = 1, .top_p = 0.39f}, logits, (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = 0.5f}, logits, (const double[]){0, 4 / 7.0, 3 / 7.0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = 0.89f}, logits, (const double[]){0, 4 / 9.0, 3 / 9.0, 2 / 9.0},
+                  4);
+    expect_shares((sampling){.temperature = 1, .top_p = FLT_TRUE_MIN}, logits, (const double[]){0, 1, 0, 0}, 4);
+}
+
+Test(sampler, top_p_measures_what_top_k_left)
+{
+    const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
+    // of the two best, 4/7 and 3/7, the first is enough for 0.55; of all four, 0.4 would not be
+    expect_shares((sampling){.temperature = 1, .top_k = 2, .top_p = 0.55f}, logits, (const double[]){0, 1, 0, 0}, 4);
+}
+
+// For every k: exactly the k best by (logit, lower id), among logits with many ties.
+Test(sampler, ranking_breaks_ties_by_the_lower_id)
+{
+    enum { N = 23 };
+    float logits[N];
+    for (size_t i = 0; i < N; i++)
+        logits[i] = (float)(random_splitmix64(i) % 5);
+    for (size_t k = 1; k < N; k++) {
+        size_t counts[N];
+        draw((sampling){.temperature = 1e6f, .top_k = k, .top_p = 1}, logits, N, 3000, counts);
+        for (size_t i = 0; i < N; i++) {
+            size_t before = 0; // ids that rank above i
+            for (size_t j = 0; j < N; j++)
+                before += logits[j] > logits[i] || (j < i && logits[j] >= logits[i]);
+            cr_assert_eq(counts[i] > 0, before < k, "k = %zu: id %zu of rank %zu was drawn %zu times", k, i, before,
+                         counts[i]);
+        }
+    }
+}
+
+Test(sampler, extreme_temperatures_do_no_harm)
+{
+    const float logits[] = {-FLT_MAX, FLT_MAX, 0, FLT_MAX};
+    const double coldest[] = {0, 0.5, 0, 0.5}, hottest[] = {0.25, 0.25, 0.25, 0.25};
+    expect_shares((sampling){.temperature = FLT_TRUE_MIN, .top_p = 1}, logits, coldest, 4);
+    expect_shares((sampling){.temperature = FLT_TRUE_MIN, .top_p = 0.999f}, logits, coldest, 4);
+    expect_shares((sampling){.temperature = FLT_MAX, .top_p = 1}, (const float[]){1, 2, 3, 4}, hottest, 4);
+}
+
+// The ids are what an independent implementation gave: Python, float64, sorted lists.
+Test(sampler, choices_are_pinned)
+{
+    enum { N = 50, CHOICES = 16 };
+    static const struct {
+        sampling how;
+        int ids[CHOICES];
+    } pinned[] = {
+        {{.temperature = 1.0f, .top_k = 0, .top_p = 1.0f, .seed = 0},
+         {39, 19, 2, 46, 4, 12, 5, 37, 8, 46, 16, 36, 25, 26, 29, 24}},
+        {{.temperature = 0.8f, .top_k = 0, .top_p = 0.9f, .seed = 1},
+         {28, 4, 22, 7, 7, 4, 46, 16, 8, 45, 5, 39, 7, 16, 7, 38}},
+        {{.temperature = 0.5f, .top_k = 10, .top_p = 1.0f, .seed = 2},
+         {5, 16, 5, 16, 38, 2, 16, 16, 38, 16, 2, 8, 5, 2, 39, 38}},
+        {{.temperature = 2.0f, .top_k = 20, .top_p = 0.7f, .seed = UINT64_MAX},
+         {4, 4, 2, 5, 39, 23, 45, 2, 26, 27, 27, 26, 27, 23, 2, 39}},
+    };
+    float logits[N];
+    for (size_t i = 0; i < N; i++)
+        logits[i] = (float)(int)(random_splitmix64(1000 + i) >> 40) * 0x1p-22f;
+    for (size_t p = 0; p < sizeof pinned / sizeof *pinned; p++) {
+        sampler *s = make(pinned[p].how, N);
+        for (size_t i = 0; i < CHOICES; i++) {
+            int id = sampler_choose(s, logits);
+            cr_expect_eq(id, pinned[p].ids[i], "setting %zu, choice %zu is %d, not %d", p, i, id, pinned[p].ids[i]);
+        }
+        sampler_free(s);
+    }
+}
+
+Test(sampler, the_seed_alone_makes_the_difference)
+{
+    enum { N = 16 };
+    float logits[N] = {0};
+    int choices[3][N] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        sampler *s = make((sampling){.temperature = 1, .top_p = 1, .seed = i == 2 ? 8 : 7}, N);
+        for (size_t j = 0; j < N; j++)
+            choices[i][j] = sampler_choose(s, logits);
+        sampler_free(s);
+    }
+    cr_assert_arr_eq(choices[0], choices[1], sizeof choices[0]);
+    cr_assert(memcmp(choices[0], choices[2], sizeof choices[0]) != 0, "seeds 7 and 8 give the same choices");
+}
+
+Test(sampler, a_failed_allocation_is_reported)
+{
+    for (size_t n = 1; n <= 3; n++) {
+        sampler *s;
+        memory_fail_at(n);
+        status failure = sampler_create(&(sampling){.top_p = 1}, 4, &s);
+        memory_fail_at(0);
+        cr_assert_not_null(failure, "allocation %zu", n);
+        cr_assert_null(s);
+    }
+}

@@ -1,0 +1,85 @@
+# What is tested, and how the code is kept: part of the Makefile, whose variables it uses.
+
+# All of that in an archive, from which only what a plug-in does not define itself is taken; and the cached decoder.
+$(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template and solution.
+PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version under-another-name without-reset called-naive template solution)
+$(BUILD)/plugins/template.c: notes/07-template.c
+	@mkdir -p $(@D); cp $< $@
+$(BUILD)/plugins/solution.c: notes/07-template.c notes/07-solution.patch
+	@mkdir -p $(@D); patch -s --fuzz=0 -o $@ $^
+$(BUILD)/plugins/%.so: $(BUILD)/plugins/%.c $(BUILD)/pic/parts.a
+	$(COMPILE) $(PLUGIN) -MF $(@:.so=.d) -shared -o $@ $^ -lm
+$(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
+	@mkdir -p $(@D)
+	$(COMPILE) $(PLUGIN) -DTABLE_$(subst -,_,$*) -MF $(@:.so=.d) -shared -o $@ $^ -lm
+
+# What failure looks like: the cached decoder with classic bugs, as plug-ins.
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZERS)'
+faults broken mutants: export OUT := $(BUILD)
+faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
+faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
+	@tests/faults/run.sh
+broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
+	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
+mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (7 minutes)
+	@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
+	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
+
+test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
+	$(BUILD)/tests
+$(BUILD)/tests: $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files support)) $(BENCH) $(DECODERS) $(COMMON)
+	$(LINK) $(shell pkg-config --libs criterion)
+
+# Criterion's exit status knows nothing of leaks: any error in a report is a failure. Status 99 is no program's own, so no test can expect it.
+REPORTS := $(abspath $(BUILD))/sanitize/reports
+sanitize: ## run all tests under AddressSanitizer and UBSan
+	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
+	@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
+	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
+	  $(SANITIZED) test; \
+	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
+
+golden: $(BUILD)/bench ## compute tests/golden.txt anew: only where the arithmetic contract itself has changed
+	@while read -r model contexts digest; do case $$model in '#'*) echo "$$model $$contexts $$digest" ;; \
+	  *) $(BUILD)/bench digest -m "$$model" -c "$$contexts" || exit 1 ;; esac; \
+	  done <tests/golden.txt >$(BUILD)/golden.txt && mv $(BUILD)/golden.txt tests/golden.txt
+matrix: ## the digests in builds of each compiler, level, instruction set and architecture (QUICK=1: some)
+	@BUILD='$(BUILD)' MAKE='$(MAKE)' .ci/matrix $(if $(QUICK),quick)
+exhaustive: $(BUILD)/exhaustive ## exp and GELU at all 2^32 floats against double: two minutes
+	nice $(BUILD)/exhaustive
+$(BUILD)/exhaustive: $(call object,tests/exhaustive.c common/math/numeric.c common/base/status.c)
+	$(LINK)
+
+# valgrind knows no AVX-512.
+valgrind: ## run the programs on tiny models under memcheck
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/valgrind CFLAGS='-O1 -g' PORTABLE=1 all
+	@tests/memcheck.sh $(BUILD)/valgrind
+
+# Hostile input: one libFuzzer program for each file there but the frame that they share.
+FUZZ := $(filter-out fuzz,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+FUZZERS := $(FUZZ:%=$(BUILD)/fuzz-%)
+SECONDS ?= 60
+fuzz: ## feed hostile input to whatever reads files or arguments, each for SECONDS=60
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz CFLAGS='-O1 -g' fuzzers \
+	  SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
+	@tests/fuzz/run.sh $(BUILD)/fuzz $(SECONDS) $(FUZZ)
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(call object,bench/base/contexts.c) $(COMMON)
+	$(LINK) -fsanitize=fuzzer
+
+SOURCES := $(wildcard */*.[ch] */*/*.[ch])
+# Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
+CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
+lint: ## check the layout, the code and the shell scripts
+	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done
+	clang-format --dry-run -Werror $(SOURCES)
+	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
+	shellcheck .ci/* common/models/*.sh notes/*.sh plots/*.sh tests/*.sh tests/*/*.sh
+format: ## lay the code out
+	clang-format -i $(SOURCES)
