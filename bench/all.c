@@ -2,21 +2,24 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/cost/cost.h"
 #include "bench/base/machine.h"
+#include "bench/cost/cost.h"
 #include "bench/measure/measure.h"
 #include "bench/measure/probe.h"
 #include "bench/verify/verify.h"
 #include "common/model/model.h"
 
 static const char usage[] =
-    "build/bench all [options]: verify the embedded model, then verify and sweep a model of real size\n\n"
+    "build/bench all [options]: verify the embedded model, then verify and sweep a model of real "
+    "size\n\n"
     "  -m, --model DIR|synthetic:...  that model (default: synthetic:124M)\n"
     "  -q, --quick                    few and short contexts: a first look in less than a minute\n"
     "  -o, --out DIR                  where the sweep's files go (default: build/results)\n";
 
-// --quick: the edges of tiles and panels are verified, and as much is timed as shows the curves part.
-static const size_t quick_verify[] = {1, 2, 15, 16, 17, 31, 32, 33, 129}, quick_sweep[] = {16, 32, 64, 128};
+// --quick: the edges of tiles and panels are verified, and as much is timed as shows the curves
+// part.
+static const size_t quick_verify[] = {1, 2, 15, 16, 17, 31, 32, 33, 129},
+                    quick_sweep[] = {16, 32, 64, 128};
 static const char quick_samples[] = "6";
 
 enum { MOST_ARGUMENTS = 10, LIST_SIZE = 64 };
@@ -52,8 +55,9 @@ static status run(call *c, int *exit_code)
 static status model_config(const char *name, config *out)
 {
     uint64_t seed;
-    return strncmp(name, "synthetic:", strlen("synthetic:")) == 0 ? config_parse_synthetic(name, out, &seed)
-                                                                  : config_read(name, out);
+    return strncmp(name, "synthetic:", strlen("synthetic:")) == 0
+               ? config_parse_synthetic(name, out, &seed)
+               : config_read(name, out);
 }
 
 // The contexts up to `limit` as --contexts takes them; limit itself if all of them are beyond it.
@@ -61,14 +65,15 @@ static const char *list_below(const size_t *contexts, size_t n, size_t limit, ch
 {
     int length = 0;
     for (size_t i = 0; i < n && contexts[i] <= limit; i++)
-        length += snprintf(text + length, LIST_SIZE - (size_t)length, "%s%zu", i == 0 ? "" : ",", contexts[i]);
+        length += snprintf(text + length, LIST_SIZE - (size_t)length, "%s%zu", i == 0 ? "" : ",",
+                           contexts[i]);
     if (length == 0)
         snprintf(text, LIST_SIZE, "%zu", limit);
     return text;
 }
 
-// Roughly how many prefills of a model's whole context each part computes, for an estimate. Verification uses all
-// cores, the sweep one.
+// Roughly how many prefills of a model's whole context each part computes, for an estimate.
+// Verification uses all cores, the sweep one.
 static const struct effort {
     double verify_embedded, verify, sweep;
     double least_s; // the sweep's budget
@@ -84,10 +89,11 @@ static void announce(const config *embedded, const config *chosen, bool quick)
 {
     const struct effort *e = quick ? &effort_quick : &effort_full;
     double flops = probe_fma_best(), one_s = prefill_s(chosen, flops);
-    double verify_s = (e->verify_embedded * prefill_s(embedded, flops) + e->verify * one_s) / (double)machine_cores();
+    double verify_s = (e->verify_embedded * prefill_s(embedded, flops) + e->verify * one_s) /
+                      (double)machine_cores();
     double sweep_s = e->sweep * one_s > e->least_s ? e->sweep * one_s : e->least_s;
-    fprintf(stderr, "about %.0f s on %zu cores of %.0f GFLOP/s: verify %.0f s, sweep %.0f s\n", verify_s + sweep_s,
-            machine_cores(), flops * 1e-9, verify_s, sweep_s);
+    fprintf(stderr, "about %.0f s on %zu cores of %.0f GFLOP/s: verify %.0f s, sweep %.0f s\n",
+            verify_s + sweep_s, machine_cores(), flops * 1e-9, verify_s, sweep_s);
 }
 
 status all_command(int argc, char **argv, int *exit_code)
@@ -104,15 +110,19 @@ status all_command(int argc, char **argv, int *exit_code)
         s = model_config(name, &chosen);
     if (s)
         return s;
-    call calls[] = {{verify_command, {"verify"}, 1}, {verify_command, {"verify"}, 1}, {sweep_command, {"sweep"}, 1}};
+    call calls[] = {{verify_command, {"verify"}, 1},
+                    {verify_command, {"verify"}, 1},
+                    {sweep_command, {"sweep"}, 1}};
     add(&calls[1], "-m", name);
     add(&calls[2], "-m", name);
     add(&calls[2], "-o", o.out);
     if (o.quick) {
-        const size_t n = sizeof quick_verify / sizeof *quick_verify, last = chosen.T > 1 ? chosen.T - 1 : 1;
+        const size_t n = sizeof quick_verify / sizeof *quick_verify,
+                     last = chosen.T > 1 ? chosen.T - 1 : 1;
         add(&calls[0], "-c", list_below(quick_verify, n, embedded.T, embedded_verified));
         add(&calls[1], "-c", list_below(quick_verify, n, chosen.T, verified));
-        add(&calls[2], "-c", list_below(quick_sweep, sizeof quick_sweep / sizeof *quick_sweep, last, swept));
+        add(&calls[2], "-c",
+            list_below(quick_sweep, sizeof quick_sweep / sizeof *quick_sweep, last, swept));
         add(&calls[2], "-n", quick_samples);
     }
     announce(&embedded, &chosen, o.quick);

@@ -1,16 +1,17 @@
-// build/bench: checks that the decoders agree, and measures them. Finds the command and exits with what it says.
+// build/bench: checks that the decoders agree, and measures them. Finds the command and exits with
+// what it says.
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/base/options.h"
 #include "bench/compare/compare.h"
 #include "bench/cost/count.h"
-#include "bench/curves/curves.h"
-#include "bench/verify/digest.h"
-#include "bench/measure/measure.h"
-#include "bench/base/options.h"
 #include "bench/cost/profile.h"
+#include "bench/curves/curves.h"
+#include "bench/measure/measure.h"
 #include "bench/measure/race.h"
 #include "bench/report/report.h"
+#include "bench/verify/digest.h"
 #include "bench/verify/verify.h"
 #include "common/math/numeric.h"
 
@@ -21,20 +22,28 @@ static const struct {
 } commands[] = {
     {"verify", verify_command, "compare every logit and every cached key and value, bit for bit"},
     {"digest", digest_command, "one SHA-256 of the logits: the same on every machine"},
-    {"compare", compare_command, "two .npy files of logits, of any implementations: rounding, or a bug"},
-    {"sweep", sweep_command, "time both decoders, or your own, over the contexts, with confidence intervals"},
-    {"count", count_command, "multiply-adds, exps and bytes of every stage, counted from what is computed"},
+    {"compare", compare_command,
+     "two .npy files of logits, of any implementations: rounding, or a bug"},
+    {"sweep", sweep_command,
+     "time both decoders, or your own, over the contexts, with confidence intervals"},
+    {"count", count_command,
+     "multiply-adds, exps and bytes of every stage, counted from what is computed"},
     {"profile", profile_command, "where the time of a pass goes, stage by stage"},
-    {"curves", curves_command, "how time and memory grow with context, tokens and layers, with fits"},
-    {"race", race_command, "both decoders generate the same text, one above the other: see it first"},
-    {"roofline", roofline_command, "each stage beside what arithmetic and memory allow, and shares of both"},
-    {"report", report_command, "one page of what was verified and measured, and one file of it for programs"},
+    {"curves", curves_command,
+     "how time and memory grow with context, tokens and layers, with fits"},
+    {"race", race_command,
+     "both decoders generate the same text, one above the other: see it first"},
+    {"roofline", roofline_command,
+     "each stage beside what arithmetic and memory allow, and shares of both"},
+    {"report", report_command,
+     "one page of what was verified and measured, and one file of it for programs"},
     {"all", all_command, "verify, then sweep: what `make bench` runs"},
 };
 
 static void print_usage(FILE *to)
 {
-    fputs("build/bench COMMAND [options]: checks that the decoders agree, and measures them\n\n", to);
+    fputs("build/bench COMMAND [options]: checks that the decoders agree, and measures them\n\n",
+          to);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].what);
     fputs("\nbuild/bench COMMAND --help lists the options of each.\n", to);

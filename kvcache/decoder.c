@@ -1,6 +1,6 @@
 // A GPT-2 decoder that keeps K and V: every step computes only the rows it has not seen.
-#include "common/kv/attention.h"
 #include "common/base/memory.h"
+#include "common/kv/attention.h"
 #include "common/math/rowops.h"
 #include "kvcache/kvcache.h"
 

@@ -1,6 +1,6 @@
 // A GPT-2 decoder that keeps nothing: every step computes every row again.
-#include "common/kv/attention.h"
 #include "common/base/memory.h"
+#include "common/kv/attention.h"
 #include "common/math/rowops.h"
 #include "naive/naive.h"
 

@@ -1,10 +1,11 @@
-// A decoder to begin with: right, but it recomputes every row at every step. Chapter 7 makes it keep K and V.
+// A decoder to begin with: right, but it recomputes every row at every step. Chapter 7 makes it
+// keep K and V.
 #include <math.h>
 #include <string.h>
 
-#include "common/math/activations.h"
-#include "common/decoder.h"
 #include "common/base/memory.h"
+#include "common/decoder.h"
+#include "common/math/activations.h"
 #include "common/math/numeric.h"
 #include "common/math/rowops.h"
 #include "common/math/tap.h"
@@ -45,10 +46,10 @@ static status create(const model *m, size_t T_max, decoder **out)
     return s;
 }
 
-// One head of one row over `keys` keys: k and v are its first, C floats from one to the next. Every sum starts at +0
-// and goes upwards: contract 4.
-static void attend(const float *q, const float *k, const float *v, size_t C, size_t D, size_t keys, float *p,
-                   float *scaled, float *y)
+// One head of one row over `keys` keys: k and v are its first, C floats from one to the next. Every
+// sum starts at +0 and goes upwards: contract 4.
+static void attend(const float *q, const float *k, const float *v, size_t C, size_t D, size_t keys,
+                   float *p, float *scaled, float *y)
 {
     const float scale = 1.0f / sqrtf((float)D);
     for (size_t t = 0; t < keys; t++) {
@@ -143,4 +144,5 @@ static void observe(decoder *d, observer *fn, void *user)
     d->tap.user = user;
 }
 
-const decoder_api lockstep_decoder = {DECODER_API_VERSION, "mine", create, step, reset, destroy, observe, NULL, NULL};
+const decoder_api lockstep_decoder = {
+    DECODER_API_VERSION, "mine", create, step, reset, destroy, observe, NULL, NULL};

@@ -1,4 +1,5 @@
-// build/exhaustive: numeric_exp and numeric_gelu at every one of the 2^32 floats against double. A program of its own
+// build/exhaustive: numeric_exp and numeric_gelu at every one of the 2^32 floats against double. A
+// program of its own
 // (`make exhaustive`).
 #include <math.h>
 #include <stdbool.h>
@@ -28,7 +29,8 @@ static float from_bits(uint32_t u)
     return (numeric_bits32){.u = u}.f;
 }
 
-// The distance of neighbouring floats at the exact value y > 0; below FLT_MIN they keep FLT_MIN's distance.
+// The distance of neighbouring floats at the exact value y > 0; below FLT_MIN they keep FLT_MIN's
+// distance.
 static double ulp_at(double y)
 {
     int exponent;
@@ -36,7 +38,8 @@ static double ulp_at(double y)
     return ldexp(1, (exponent < FLT_MIN_EXP ? FLT_MIN_EXP : exponent) - FLT_MANT_DIG);
 }
 
-// In ulp. Values from halfway between FLT_MAX and the next power of two on round to +Inf. A NaN must give a NaN.
+// In ulp. Values from halfway between FLT_MAX and the next power of two on round to +Inf. A NaN
+// must give a NaN.
 static double exp_error(float x, float y)
 {
     const double exact = exp((double)x), overflow = 0x1.ffffffp+127;
@@ -63,8 +66,8 @@ static void keep_worse(worst *w, double error, uint32_t at)
         *w = (worst){error, at};
 }
 
-// `before` and `y` are exp of the bit patterns u - 1 and u. Among negative floats the next pattern is the smaller
-// number.
+// `before` and `y` are exp of the bit patterns u - 1 and u. Among negative floats the next pattern
+// is the smaller number.
 static void check_order(report *r, uint32_t u, float before, float y)
 {
     const bool negative = u >> 31, first = (u & 0x7fffffff) == 0;
@@ -119,11 +122,12 @@ int main(void)
     }
     const bool good = all.exp.error < EXP_BOUND && all.gelu.error <= GELU_BOUND;
     const double e = from_bits(all.exp.at), g = from_bits(all.gelu.at);
-    printf("exp:  largest error %.6f ulp at %a (%.9g); the bound is %g\n", all.exp.error, e, e, EXP_BOUND);
+    printf("exp:  largest error %.6f ulp at %a (%.9g); the bound is %g\n", all.exp.error, e, e,
+           EXP_BOUND);
     printf("      falls between %llu pairs of rising neighbours, by %g ulp at most\n",
            (unsigned long long)all.backwards, all.furthest);
-    printf("gelu: largest error 2^%.4f max(|x|, FLT_MIN) at %a (%.9g); the bound is 2^%g\n", log2(all.gelu.error), g, g,
-           log2(GELU_BOUND));
+    printf("gelu: largest error 2^%.4f max(|x|, FLT_MIN) at %a (%.9g); the bound is 2^%g\n",
+           log2(all.gelu.error), g, g, log2(GELU_BOUND));
     printf("%s\n", good ? "within the bounds" : "BEYOND THE BOUNDS");
     return good ? 0 : 1;
 }

@@ -1,12 +1,13 @@
-// GPT-2 in plain loops: tokens in, logits out. Read this page first. It is written from the arithmetic contract alone
-// (notes/03-arithmetic.md) and shares nothing with the decoders but the loaded numbers; yet its logits equal theirs bit
-// for bit.
+// GPT-2 in plain loops: tokens in, logits out. Read this page first. It is written from the
+// arithmetic contract alone (notes/03-arithmetic.md) and shares nothing with the decoders but the
+// loaded numbers; yet its logits equal theirs bit for bit.
 #include "tests/oracle.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-// Contract 2. y (N) = x (K) W + b. One product after the other, k ascending, each added with a single rounding.
+// Contract 2. y (N) = x (K) W + b. One product after the other, k ascending, each added with a
+// single rounding.
 static void matmul(const linear *w, const float *x, float *y)
 {
     for (size_t j = 0; j < w->N; j++) {
@@ -17,8 +18,8 @@ static void matmul(const linear *w, const float *x, float *y)
     }
 }
 
-// Contract 3. Element i goes to partial sum i mod 16; then 16 become 8, 4, 2, 1, each adding the one half the way
-// further on.
+// Contract 3. Element i goes to partial sum i mod 16; then 16 become 8, 4, 2, 1, each adding the
+// one half the way further on.
 static float fold(float partial[16])
 {
     for (size_t half = 8; half >= 1; half /= 2)
@@ -53,8 +54,8 @@ static void layer_norm(const norm *w, float eps, const float *x, float *y, size_
         y[c] = fmaf((x[c] - mean) * r, w->gain[c], w->bias[c]);
 }
 
-// Contract 6. e^x = 2^n e^r with n whole and |r| <= ln(2)/2: adding 1.5 2^23 leaves no room for a fraction, which
-// rounds to n.
+// Contract 6. e^x = 2^n e^r with n whole and |r| <= ln(2)/2: adding 1.5 2^23 leaves no room for a
+// fraction, which rounds to n.
 static float exponential(float x)
 {
     if (x < -104.0f)
@@ -63,7 +64,13 @@ static float exponential(float x)
         x = 89.0f;
     float n = fmaf(x, 0x1.715476p+0f, 0x1.8p+23f) - 0x1.8p+23f;
     float r = fmaf(n, 0x1.05c610p-29f, fmaf(n, -0x1.62e430p-1f, x));
-    const float c[] = {0x1.6a23d0p-10f, 0x1.123a20p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f, 1.0f, 1.0f};
+    const float c[] = {0x1.6a23d0p-10f,
+                       0x1.123a20p-7f,
+                       0x1.5558f2p-5f,
+                       0x1.555492p-3f,
+                       0x1.fffffcp-2f,
+                       1.0f,
+                       1.0f};
     float p = c[0];
     for (size_t i = 1; i < 7; i++)
         p = fmaf(p, r, c[i]);
@@ -76,10 +83,10 @@ static float gelu(float x)
     return x / (1.0f + exponential(x * fmaf(x * x, -0x1.2444f2p-4f, -0x1.988454p+0f)));
 }
 
-// Contract 4. One head, one row: q (D) against the keys of positions 0..t, then the values, weighted. `stride` floats
-// lie between one position's key and the next one's.
-static void attend(const float *q, const float *k, const float *v, size_t stride, size_t t, size_t D, float *p,
-                   float *y)
+// Contract 4. One head, one row: q (D) against the keys of positions 0..t, then the values,
+// weighted. `stride` floats lie between one position's key and the next one's.
+static void attend(const float *q, const float *k, const float *v, size_t stride, size_t t,
+                   size_t D, float *p, float *y)
 {
     float max = -INFINITY;
     for (size_t s = 0; s <= t; s++) {

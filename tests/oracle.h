@@ -4,7 +4,8 @@
 
 #include "common/model/model.h"
 
-// logits (V) of the last of T >= 1 tokens, every id below V. Slow: it recomputes everything, one number at a time.
+// logits (V) of the last of T >= 1 tokens, every id below V. Slow: it recomputes everything, one
+// number at a time.
 void oracle_logits(const model *m, const int *tokens, size_t T, float *logits);
 
 #endif

@@ -73,12 +73,17 @@ fuzzers: $(FUZZERS)
 $(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(call object,bench/base/contexts.c) $(COMMON)
 	$(LINK) -fsanitize=fuzzer
 
-SOURCES := $(wildcard */*.[ch] */*/*.[ch])
+SOURCES := $(filter-out build/%,$(wildcard */*.[ch] */*/*.[ch]))
+TEXTS := $(filter-out build/%,$(wildcard *.md */*.md */*.in */*/*.md */*/*/*.md))
+# A line of prose that is too long: not of a table, of HTML, of a quoted command or of a quoted diff.
+PROSE := ^[^-+|<`[:space:]].{100}
 # Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
 CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
 lint: ## check the layout, the code and the shell scripts
 	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done
 	clang-format --dry-run -Werror $(SOURCES)
+	@! LC_ALL=C.UTF-8 grep -nE '^.{101}' $(SOURCES) || { echo 'lint: wrap these lines at 100 columns'; exit 1; }
+	@! LC_ALL=C.UTF-8 grep -nE "$(PROSE)" $(TEXTS) || { echo 'lint: wrap this prose at 100 columns'; exit 1; }
 	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
 	shellcheck .ci/* common/models/*.sh notes/*.sh plots/*.sh tests/*.sh tests/*/*.sh
 format: ## lay the code out

@@ -12,7 +12,8 @@ enum { FIRST = 16 };
 
 static status refuse(const char *text, size_t limit)
 {
-    return status_fail("contexts '%s': use numbers and ranges within 1 and %zu, such as 1,2,15-17", text, limit);
+    return status_fail("contexts '%s': use numbers and ranges within 1 and %zu, such as 1,2,15-17",
+                       text, limit);
 }
 
 static bool take_number(const char **text, size_t limit, size_t *out)
@@ -20,7 +21,8 @@ static bool take_number(const char **text, size_t limit, size_t *out)
     if (!isdigit((unsigned char)**text))
         return false;
     char *end;
-    unsigned long long value = strtoull(*text, &end, 10); // ULLONG_MAX if it overflows, which is beyond any limit
+    unsigned long long value =
+        strtoull(*text, &end, 10); // ULLONG_MAX if it overflows, which is beyond any limit
     *text = end;
     *out = (size_t)value;
     return value >= 1 && value <= limit;
@@ -77,7 +79,8 @@ status contexts_parse(const char *text, size_t limit, size_t **list, size_t *n)
     bool *wanted = memory_array(limit + 1, sizeof *wanted);
     if (!wanted)
         return memory_failed("the list of contexts");
-    status s = take_list(text, limit, wanted) ? collect(wanted, limit, list, n) : refuse(text, limit);
+    status s =
+        take_list(text, limit, wanted) ? collect(wanted, limit, list, n) : refuse(text, limit);
     memory_free(wanted);
     return s;
 }

@@ -1,4 +1,5 @@
-// What a measurement depends on, asked of Linux (/proc, /sys), of macOS (sysctl) and of the compiler.
+// What a measurement depends on, asked of Linux (/proc, /sys), of macOS (sysctl) and of the
+// compiler.
 #include "bench/base/machine.h"
 
 #include <stdio.h>
@@ -55,7 +56,8 @@ static bool ask_cache(int index, processor *p)
     char *values[] = {level, type, size};
     const int room[] = {sizeof level, sizeof type, sizeof size};
     for (int i = 0; i < 3; i++) {
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, names[i]);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", index,
+                 names[i]);
         read_line(path, values[i], room[i]);
     }
     long long bytes = strtoll(size, NULL, 10) * 1024; // always in K
@@ -118,8 +120,9 @@ void machine_warn_if_busy(void)
 {
     double load;
     if (getloadavg(&load, 1) == 1 && load > (double)machine_cores() / 2)
-        fprintf(stderr, "note: the load is %.1f on %zu cores: other programs will disturb the times\n", load,
-                machine_cores());
+        fprintf(stderr,
+                "note: the load is %.1f on %zu cores: other programs will disturb the times\n",
+                load, machine_cores());
 }
 
 void machine_caches(size_t bytes[MACHINE_CACHES])
@@ -135,8 +138,9 @@ static json_t *machine(void)
 {
     processor p = {0};
     ask_processor(&p);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", text(p.name), "cores", number((long long)machine_cores()),
-                     "l1d_bytes", number(p.l1d_bytes), "l2_bytes", number(p.l2_bytes), "l3_bytes", number(p.l3_bytes),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", text(p.name), "cores",
+                     number((long long)machine_cores()), "l1d_bytes", number(p.l1d_bytes),
+                     "l2_bytes", number(p.l2_bytes), "l3_bytes", number(p.l3_bytes),
                      "memory_available_bytes", number((long long)memory_available()));
 }
 
@@ -149,8 +153,9 @@ static json_t *operating_system(void)
         snprintf(name, sizeof name, "%s %s %s", u.sysname, u.release, u.machine);
     ask_huge_pages(mode, sizeof mode);
     json_t *load_1min = getloadavg(&load, 1) == 1 ? json_real(load) : json_null();
-    return json_pack("{s:o, s:o, s:o, s:o}", "name", text(name), "page_bytes", number(sysconf(_SC_PAGESIZE)),
-                     "huge_pages", text(mode), "load_1min", load_1min);
+    return json_pack("{s:o, s:o, s:o, s:o}", "name", text(name), "page_bytes",
+                     number(sysconf(_SC_PAGESIZE)), "huge_pages", text(mode), "load_1min",
+                     load_1min);
 }
 
 static json_t *build(const char *sha256)
@@ -160,16 +165,17 @@ static json_t *build(const char *sha256)
 #else
     const char *compiler = "gcc " __VERSION__;
 #endif
-    return json_pack("{s:s, s:o, s:s, s:s}", "version", LOCKSTEP_VERSION, "compiler", text(compiler), "flags",
-                     BUILD_FLAGS, "sha256", sha256);
+    return json_pack("{s:s, s:o, s:s, s:s}", "version", LOCKSTEP_VERSION, "compiler",
+                     text(compiler), "flags", BUILD_FLAGS, "sha256", sha256);
 }
 
 static json_t *description(const model *m, const char *digest)
 {
     const config *c = &m->config;
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", text(model_label(m)), "sha256", digest,
-                     "layers", (json_int_t)c->L, "channels", (json_int_t)c->C, "heads", (json_int_t)c->H, "inner",
-                     (json_int_t)c->F, "vocabulary", (json_int_t)c->V, "context", (json_int_t)c->T);
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", text(model_label(m)),
+                     "sha256", digest, "layers", (json_int_t)c->L, "channels", (json_int_t)c->C,
+                     "heads", (json_int_t)c->H, "inner", (json_int_t)c->F, "vocabulary",
+                     (json_int_t)c->V, "context", (json_int_t)c->T);
 }
 
 status machine_context(const model *m, json_t **out)
@@ -180,7 +186,7 @@ status machine_context(const model *m, json_t **out)
         s = model_digest(m, digest);
     if (s)
         return s;
-    *out = json_pack("{s:o, s:o, s:o, s:o}", "machine", machine(), "system", operating_system(), "build",
-                     build(program), "model", description(m, digest));
+    *out = json_pack("{s:o, s:o, s:o, s:o}", "machine", machine(), "system", operating_system(),
+                     "build", build(program), "model", description(m, digest));
     return *out ? NULL : memory_failed("the description of this machine");
 }

@@ -7,11 +7,12 @@
 
 #include "common/model/model.h"
 
-// The content of context.json: "machine", "system", "build" and "model", each an object; null for what cannot be known
-// here. The caller's with json_decref.
+// The content of context.json: "machine", "system", "build" and "model", each an object; null for
+// what cannot be known here. The caller's with json_decref.
 status machine_context(const model *m, json_t **out);
 
-// Says on standard error that times will be disturbed, if the system is busy with something else already.
+// Says on standard error that times will be disturbed, if the system is busy with something else
+// already.
 void machine_warn_if_busy(void);
 
 // Cores that are online; 1 if unknown.

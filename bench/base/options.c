@@ -127,11 +127,12 @@ static status parse(int argc, char **argv, const char *accepted, bench_options *
     }
     o->words = argv + optind;
     o->word_count = (size_t)(argc - optind);
-    return o->word_count > 0 && !words ? status_fail("unexpected argument '%s'", argv[optind]) : NULL;
+    return o->word_count > 0 && !words ? status_fail("unexpected argument '%s'", argv[optind])
+                                       : NULL;
 }
 
-status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
-                           int *exit_code)
+status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage,
+                           bench_options *out, int *exit_code)
 {
     *out = (bench_options){.model = model_default(), .timeout_s = 60};
     status s = parse(argc, argv, accepted, out);
@@ -144,7 +145,8 @@ status bench_options_parse(int argc, char **argv, const char *accepted, const ch
     return NULL;
 }
 
-status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n, int *exit_code)
+status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n,
+                              int *exit_code)
 {
     status s = contexts_parse(contexts, limit, list, n);
     if (s)
@@ -157,5 +159,6 @@ status bench_options_enough_samples(const bench_options *o, int *exit_code)
     if (o->samples == 0 || o->samples >= STATS_MIN_SAMPLES)
         return NULL;
     *exit_code = EXIT_USAGE;
-    return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o->samples, STATS_MIN_SAMPLES);
+    return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o->samples,
+                       STATS_MIN_SAMPLES);
 }

@@ -32,19 +32,20 @@ typedef struct bench_options {
     bool help; // -h: the usage has been printed, and the command has nothing left to do
 } bench_options;
 
-// Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program exits with
-// *exit_code (0 unless set). Otherwise the message is printed and the program exits with *exit_code, or with 1 where
-// that is 0. *exit_code is 0 on entry.
+// Every command of build/bench is one of these: argv[0] is its name. NULL is done, and the program
+// exits with *exit_code (0 unless set). Otherwise the message is printed and the program exits with
+// *exit_code, or with 1 where that is 0. *exit_code is 0 on entry.
 typedef status command(int argc, char **argv, int *exit_code);
 
-// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h goes without saying);
-// words besides are taken if it begins with a *.
-// `usage` is what --help prints. A failure sets *exit_code to EXIT_USAGE.
-status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage, bench_options *out,
-                           int *exit_code);
+// Parses argv with those options whose letters `accepted` holds, in getopt's notation ("m:c:q"; h
+// goes without saying); words besides are taken if it begins with a *. `usage` is what --help
+// prints. A failure sets *exit_code to EXIT_USAGE.
+status bench_options_parse(int argc, char **argv, const char *accepted, const char *usage,
+                           bench_options *out, int *exit_code);
 
 // The list of --contexts, as contexts_parse takes it; a wrong one is refused with EXIT_USAGE.
-status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n, int *exit_code);
+status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n,
+                              int *exit_code);
 
 // Refuses, with EXIT_USAGE, a number of --samples that gives no interval.
 status bench_options_enough_samples(const bench_options *o, int *exit_code);

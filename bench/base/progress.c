@@ -34,8 +34,9 @@ static void draw(const progress *p, double done, double left_s)
     if (done > 0)
         snprintf(left, sizeof left, "%.0f:%02d left", (left_s - (double)((long)left_s % 60)) / 60,
                  (int)((long)left_s % 60));
-    fprintf(stderr, "\r%-16.16s [%s%.*s%s%s] %3.0f %%  %-16s", p->label, p->coloured ? "\033[32m" : "", (int)full, bar,
-            p->coloured ? "\033[0m" : "", bar + full, 100 * done, left);
+    fprintf(stderr, "\r%-16.16s [%s%.*s%s%s] %3.0f %%  %-16s", p->label,
+            p->coloured ? "\033[32m" : "", (int)full, bar, p->coloured ? "\033[0m" : "", bar + full,
+            100 * done, left);
 }
 
 void progress_update(progress *p, double done)

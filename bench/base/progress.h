@@ -17,8 +17,8 @@ bool progress_wants_colour(void);
 // Starts the clock; label is borrowed.
 progress progress_begin(const char *label);
 
-// The fraction done, 0 to 1. The time left follows from it and the time passed. Cheap: it draws ten times a second at
-// most. One thread at a time.
+// The fraction done, 0 to 1. The time left follows from it and the time passed. Cheap: it draws ten
+// times a second at most. One thread at a time.
 void progress_update(progress *p, double done);
 
 // Wipes the bar, so that what is printed next starts on an empty line.

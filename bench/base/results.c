@@ -19,7 +19,9 @@ static status program_path(char path[FILE_PATH_SIZE])
 {
 #ifdef __APPLE__
     uint32_t size = FILE_PATH_SIZE;
-    return _NSGetExecutablePath(path, &size) == 0 ? NULL : status_fail("the path of this program is too long");
+    return _NSGetExecutablePath(path, &size) == 0
+               ? NULL
+               : status_fail("the path of this program is too long");
 #else
     ssize_t n = readlink("/proc/self/exe", path, FILE_PATH_SIZE - 1);
     if (n < 0)
@@ -33,7 +35,8 @@ static status make_directory(const char *path)
 {
     if (mkdir(path, 0777) == 0 || errno == EEXIST)
         return NULL;
-    return status_fail("cannot create %s: %s; name another directory with --out", path, strerror(errno));
+    return status_fail("cannot create %s: %s; name another directory with --out", path,
+                       strerror(errno));
 }
 
 // mkdir -p
@@ -82,7 +85,8 @@ static bool closed_whole(FILE *f)
     return whole;
 }
 
-status results_write(const char *dir, const char *name, status print(FILE *f, const void *what), const void *what)
+status results_write(const char *dir, const char *name, status print(FILE *f, const void *what),
+                     const void *what)
 {
     char path[FILE_PATH_SIZE], beside[FILE_PATH_SIZE + sizeof ".part"];
     status s = file_path(dir, name, path);
@@ -91,13 +95,15 @@ status results_write(const char *dir, const char *name, status print(FILE *f, co
     snprintf(beside, sizeof beside, "%s.part", path);
     FILE *f = fopen(beside, "w");
     if (!f)
-        return status_fail("cannot write %s: %s; name another directory with --out", beside, strerror(errno));
+        return status_fail("cannot write %s: %s; name another directory with --out", beside,
+                           strerror(errno));
     s = print(f, what);
     bool whole = closed_whole(f);
     if (!s && whole && rename(beside, path) == 0)
         return NULL;
     if (!s)
-        s = status_fail("cannot write %s: %s; make room, or name another directory with --out", path, strerror(errno));
+        s = status_fail("cannot write %s: %s; make room, or name another directory with --out",
+                        path, strerror(errno));
     remove(beside);
     return s;
 }
@@ -131,9 +137,11 @@ void results_csv_text(FILE *f, const char *text)
 
 status results_build(char hex[65])
 {
-    static char known[65]; // a program does not change while it runs, and is asked at every place of a curve
+    static char known[65]; // a program does not change while it runs, and is asked at every place
+                           // of a curve
 #ifdef __linux__
-    const char *program = "/proc/self/exe"; // the file that runs, even if a newer one has taken its name
+    const char *program =
+        "/proc/self/exe"; // the file that runs, even if a newer one has taken its name
 #else
     char program[FILE_PATH_SIZE];
     status s = program_path(program);
@@ -146,16 +154,19 @@ status results_build(char hex[65])
     return NULL;
 }
 
-static const char record_name[] = "verified.json"; // {program: {"build": SHA-256, "models": {digest: what was
-                                                   // found}}}; with a plug-in: "digest plug-in's digest"
+static const char record_name[] =
+    "verified.json"; // {program: {"build": SHA-256, "models": {digest: what was
+                     // found}}}; with a plug-in: "digest plug-in's digest"
 
-// The record as it stands, or an empty one if there is none or nobody can read it; NULL only without memory.
+// The record as it stands, or an empty one if there is none or nobody can read it; NULL only
+// without memory.
 static json_t *read_record(const char *dir)
 {
     char path[FILE_PATH_SIZE];
     json_error_t error = {0};
     json_t *record = file_path(dir, record_name, path) ? NULL : json_load_file(path, 0, &error);
-    const bool starved = !record && (!*error.text || json_error_code(&error) == json_error_out_of_memory);
+    const bool starved =
+        !record && (!*error.text || json_error_code(&error) == json_error_out_of_memory);
     if (json_is_object(record) || (starved && file_exists(dir, record_name)))
         return record;
     json_decref(record);
@@ -177,7 +188,8 @@ static status find_key(const model *m, const char *plugin, record_key *out)
     if (!s)
         s = model_digest(m, out->model);
     if (!s)
-        snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, plugin ? " " : "", plugin ? plugin : "");
+        snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, plugin ? " " : "",
+                 plugin ? plugin : "");
     return s;
 }
 
@@ -196,8 +208,8 @@ static size_t passed_up_to(const json_t *entry)
     return json_is_true(json_object_get(entry, "passed")) && longest > 0 ? (size_t)longest : 0;
 }
 
-// A failure stays until something that reaches as far has passed. One of a plug-in that has never passed is not kept:
-// nothing may rest on that anyway, and `make mutants` makes hundreds.
+// A failure stays until something that reaches as far has passed. One of a plug-in that has never
+// passed is not kept: nothing may rest on that anyway, and `make mutants` makes hundreds.
 static bool is_kept(const verification_record *now, const json_t *before)
 {
     if (!now->passed)
@@ -208,11 +220,13 @@ static bool is_kept(const verification_record *now, const json_t *before)
 static json_t *record_json(const model *m, const verification_record *r)
 {
     json_t *name = json_string(model_label(m)); // NULL where it is not UTF-8
-    return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "model", name ? name : json_null(),
-                     "decoder", r->decoder, "passed", r->passed, "contexts", (json_int_t)r->contexts, "longest",
-                     (json_int_t)r->longest, "logits", (json_int_t)r->logits, "logits_differing",
-                     (json_int_t)r->logits_differing, "keys_and_values", (json_int_t)r->kv, "keys_and_values_differing",
-                     (json_int_t)r->kv_differing, "logits_sha256", r->logits_sha256);
+    return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "model",
+                     name ? name : json_null(), "decoder", r->decoder, "passed", r->passed,
+                     "contexts", (json_int_t)r->contexts, "longest", (json_int_t)r->longest,
+                     "logits", (json_int_t)r->logits, "logits_differing",
+                     (json_int_t)r->logits_differing, "keys_and_values", (json_int_t)r->kv,
+                     "keys_and_values_differing", (json_int_t)r->kv_differing, "logits_sha256",
+                     r->logits_sha256);
 }
 
 // found NULL: forgets.
@@ -220,14 +234,16 @@ static status change_record(const record_key *key, const model *m, const verific
 {
     json_t *record = read_record(key->dir);
     if (!verified_models(record, key)) // of an earlier build, or none
-        json_object_set_new(record, key->program, json_pack("{s:s, s:{}}", "build", key->build, "models"));
+        json_object_set_new(record, key->program,
+                            json_pack("{s:s, s:{}}", "build", key->build, "models"));
     json_t *models = verified_models(record, key);
     bool whole = models;
     if (!found)
         json_object_del(models, key->subject);
     else if (is_kept(found, json_object_get(models, key->subject)))
         whole = json_object_set_new(models, key->subject, record_json(m, found)) == 0;
-    status s = whole ? results_write_json(key->dir, record_name, record) : memory_failed("the record of verifications");
+    status s = whole ? results_write_json(key->dir, record_name, record)
+                     : memory_failed("the record of verifications");
     json_decref(record);
     return s;
 }

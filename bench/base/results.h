@@ -1,4 +1,5 @@
-// Where measurements go, files that appear only when whole, and the record of what verification has passed.
+// Where measurements go, files that appear only when whole, and the record of what verification has
+// passed.
 #ifndef LOCKSTEP_BENCH_RESULTS_H
 #define LOCKSTEP_BENCH_RESULTS_H
 
@@ -9,18 +10,21 @@
 #include "common/base/file.h"
 #include "common/model/model.h"
 
-// The directory for results: `wanted`, or "results" beside the running program (build/results) if NULL. Creates it and
-// its parents.
+// The directory for results: `wanted`, or "results" beside the running program (build/results) if
+// NULL. Creates it and its parents.
 status results_make(const char *wanted, char dir[FILE_PATH_SIZE]);
 
-// Lets `print` write DIR/NAME beside its place, and moves it there when everything has reached it. After a failure,
-// print's own or the disk's, nothing is left beside, and what stood there before still does.
-status results_write(const char *dir, const char *name, status print(FILE *f, const void *what), const void *what);
+// Lets `print` write DIR/NAME beside its place, and moves it there when everything has reached it.
+// After a failure, print's own or the disk's, nothing is left beside, and what stood there before
+// still does.
+status results_write(const char *dir, const char *name, status print(FILE *f, const void *what),
+                     const void *what);
 
 // The same for JSON.
 status results_write_json(const char *dir, const char *name, const json_t *value);
 
-// Prints one field of a CSV file, quoted if it must be (RFC 4180): names such as synthetic:L=1,C=32 hold commas.
+// Prints one field of a CSV file, quoted if it must be (RFC 4180): names such as synthetic:L=1,C=32
+// hold commas.
 void results_csv_text(FILE *f, const char *text);
 
 // Hexadecimal SHA-256 of the running program: names this build, flags and compiler included.
@@ -36,15 +40,15 @@ typedef struct verification_record {
     const char *logits_sha256; // of the recomputed ones
 } verification_record;
 
-// Remembers in build/results/verified.json what this build has found on these weights. What reached further before
-// stays, unless it passed and this did not.
+// Remembers in build/results/verified.json what this build has found on these weights. What reached
+// further before stays, unless it passed and this did not.
 status results_record_verified(const model *m, const verification_record *found);
 
 // For tests: forgets it again, so that no record grows with every run.
 status results_forget_verified(const model *m, const char *plugin);
 
-// The longest context up to which it has passed; 0 if it has not, or the record is absent, unreadable, or of another
-// build. plugin: the digest of the plug-in that it was, or NULL.
+// The longest context up to which it has passed; 0 if it has not, or the record is absent,
+// unreadable, or of another build. plugin: the digest of the plug-in that it was, or NULL.
 size_t results_verified(const model *m, const char *plugin);
 
 #endif

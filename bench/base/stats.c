@@ -22,7 +22,8 @@ double stats_coverage(size_t n, size_t k)
 size_t stats_rank(size_t n)
 {
     size_t k = 0;
-    for (double below = binomial_half(n, 0); k < (n + 1) / 2 && 1 - 2 * below >= 0.95; below += binomial_half(n, k))
+    for (double below = binomial_half(n, 0); k < (n + 1) / 2 && 1 - 2 * below >= 0.95;
+         below += binomial_half(n, k))
         k++;
     return k;
 }
@@ -46,7 +47,8 @@ estimate stats_median(double *values, size_t n)
 
 double stats_mad(const double *ascending, size_t n, double median)
 {
-    // The values furthest from the median stand at the two ends: take away the further one until the middle is reached.
+    // The values furthest from the median stand at the two ends: take away the further one until
+    // the middle is reached.
     const double *first = ascending, *last = ascending + n - 1;
     double removed = 0;
     for (size_t left = n; left > n / 2; left--) {
@@ -67,7 +69,8 @@ bool stats_outlier(double value, double median, double mad)
 drift stats_drift(double *values, size_t n)
 {
     size_t half = n / 2;
-    drift d = {.first = stats_median(values, half), .second = stats_median(values + n - half, half)};
+    drift d = {.first = stats_median(values, half),
+               .second = stats_median(values + n - half, half)};
     d.change = d.second.median / d.first.median - 1;
     d.clear = d.first.hi < d.second.lo || d.second.hi < d.first.lo;
     return d;

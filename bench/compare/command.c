@@ -5,18 +5,22 @@
 #include "bench/compare/compare.h"
 
 static const char USAGE[] =
-    "build/bench compare [options] A.npy B.npy: the logits of any two implementations, A being the reference.\n"
-    "Rows are positions, columns the vocabulary; '<f4' or '<f8', as numpy.save writes them. Bits and ulps are\n"
+    "build/bench compare [options] A.npy B.npy: the logits of any two implementations, A being the "
+    "reference.\n"
+    "Rows are positions, columns the vocabulary; '<f4' or '<f8', as numpy.save writes them. Bits "
+    "and ulps are\n"
     "those of float32 unless both are float64.\n"
     "Exit status 0: identical, or rounding; 1: a bug; 2: usage, or files that cannot be compared.\n"
     "\n"
-    "  -p, --precision NAME  the roughest arithmetic that either side uses on purpose: exact (any difference is a\n"
+    "  -p, --precision NAME  the roughest arithmetic that either side uses on purpose: exact (any "
+    "difference is a\n"
     "                        bug), float64, float32 (the default), float16 or bfloat16\n"
     "  -r, --rows            every row, not only the first and the worst\n"
     "  -j, --json            one JSON object instead; with --rows it has a \"per_row\"\n"
     "  -h, --help            show this and exit\n"
     "\n"
-    "The verdict rests on each row's distance: the root mean square of B - A over the standard deviation of A's\n"
+    "The verdict rests on each row's distance: the root mean square of B - A over the standard "
+    "deviation of A's\n"
     "row. notes/07-your-own-cache.md shows why.\n";
 
 typedef struct choices {
@@ -30,8 +34,10 @@ static status take_option(int letter, char **argv, choices *o)
     switch (letter) {
     case 'p':
         o->precision = compare_precision_find(optarg);
-        return o->precision ? NULL
-                            : status_fail("--precision %s: use exact, float64, float32, float16 or bfloat16", optarg);
+        return o->precision
+                   ? NULL
+                   : status_fail("--precision %s: use exact, float64, float32, float16 or bfloat16",
+                                 optarg);
     case 'r':
         o->rows = true;
         return NULL;

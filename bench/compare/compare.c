@@ -1,4 +1,5 @@
-// Measures two matrices of logits row by row, and tells rounding from a bug by how far the rows have moved.
+// Measures two matrices of logits row by row, and tells rounding from a bug by how far the rows
+// have moved.
 #include "bench/compare/compare.h"
 
 #include <math.h>
@@ -8,10 +9,12 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-// Rounding moved a row by at most 23 units of 2^-24 (float32), 16 of 2^-53 (float64) and 9 of 2^-8 (all of bfloat16)
-// in models of 6 to 24 layers; the limits leave room for deeper and rougher ones. float16 has bfloat16's factor.
+// Rounding moved a row by at most 23 units of 2^-24 (float32), 16 of 2^-53 (float64) and 9 of 2^-8
+// (all of bfloat16) in models of 6 to 24 layers; the limits leave room for deeper and rougher ones.
+// float16 has bfloat16's factor.
 static const compare_precision precisions[] = {
-    {"exact", 0}, {"float64", 0x1p-44}, {"float32", 0x1p-15}, {"float16", 0x1p-6}, {"bfloat16", 0x1p-3},
+    {"exact", 0},        {"float64", 0x1p-44}, {"float32", 0x1p-15},
+    {"float16", 0x1p-6}, {"bfloat16", 0x1p-3},
 };
 enum { PRECISIONS = sizeof precisions / sizeof *precisions };
 
@@ -31,7 +34,8 @@ const compare_precision *compare_precision_for(double distance)
     return NULL;
 }
 
-// The bits of a number as one that grows with it, so that a difference counts units in the last place.
+// The bits of a number as one that grows with it, so that a difference counts units in the last
+// place.
 static int64_t ordered_double(double x)
 {
     int64_t bits;
@@ -64,13 +68,15 @@ static bool same_bits(double a, double b, bool as_double)
     return a == b && signbit(a) == signbit(b);
 }
 
-static void compare_bits(const double *a, const double *b, size_t n, bool as_double, comparison_row *out)
+static void compare_bits(const double *a, const double *b, size_t n, bool as_double,
+                         comparison_row *out)
 {
     for (size_t i = 0; i < n; i++)
         if (!same_bits(a[i], b[i], as_double)) {
             if (out->differing++ == 0)
                 out->first = i;
-            uint64_t ulps = isfinite(a[i]) && isfinite(b[i]) ? ulps_between(a[i], b[i], as_double) : 0;
+            uint64_t ulps =
+                isfinite(a[i]) && isfinite(b[i]) ? ulps_between(a[i], b[i], as_double) : 0;
             out->max_ulps = ulps > out->max_ulps ? ulps : out->max_ulps;
         }
 }
@@ -125,7 +131,8 @@ static double log_sum_exp(const double *x, size_t n)
     return max + log(sum);
 }
 
-// sum p log(p/q), p = softmax(a), q = softmax(b). It cannot be negative; what rounding leaves below 0 is 0.
+// sum p log(p/q), p = softmax(a), q = softmax(b). It cannot be negative; what rounding leaves below
+// 0 is 0.
 static double divergence(const double *a, const double *b, size_t n)
 {
     const double from = log_sum_exp(a, n), to = log_sum_exp(b, n);
@@ -138,7 +145,8 @@ static double divergence(const double *a, const double *b, size_t n)
     return sum < 0 ? 0 : sum;
 }
 
-// The columns of the largest numbers in descending order, the first of equals first, NaN never. Returns how many.
+// The columns of the largest numbers in descending order, the first of equals first, NaN never.
+// Returns how many.
 static size_t find_top(const double *x, size_t n, size_t top[COMPARE_TOP])
 {
     size_t held = 0;
@@ -166,7 +174,8 @@ static void compare_top(const double *a, const double *b, size_t n, comparison_r
             out->top5 += of_a[i] == of_b[j];
 }
 
-static comparison_row compare_row(const double *a, const double *b, size_t n, bool as_double, double limit)
+static comparison_row compare_row(const double *a, const double *b, size_t n, bool as_double,
+                                  double limit)
 {
     comparison_row r = {0};
     compare_bits(a, b, n, as_double, &r);
@@ -225,7 +234,8 @@ static void sum_up(comparison *c)
         c->largest = row->max_difference > all[c->largest].max_difference ? r : c->largest;
         c->max_ulps_row = row->max_ulps > all[c->max_ulps_row].max_ulps ? r : c->max_ulps_row;
         c->farthest = row->distance > all[c->farthest].distance ? r : c->farthest;
-        c->max_kl_row = row->kl > all[c->max_kl_row].kl || isnan(all[c->max_kl_row].kl) ? r : c->max_kl_row;
+        c->max_kl_row =
+            row->kl > all[c->max_kl_row].kl || isnan(all[c->max_kl_row].kl) ? r : c->max_kl_row;
         c->top1 += row->top1_a == row->top1_b;
         top5 += (double)row->top5;
         if (!isnan(row->kl)) {
@@ -235,7 +245,9 @@ static void sum_up(comparison *c)
     }
     c->top5 = top5 / (double)(c->rows * share_of_top(c->columns));
     c->mean_kl = with_kl ? kl / (double)with_kl : NAN;
-    c->verdict = c->differing == 0 ? VERDICT_IDENTICAL : c->beyond > 0 ? VERDICT_BUG : VERDICT_ROUNDING;
+    c->verdict = c->differing == 0 ? VERDICT_IDENTICAL
+                 : c->beyond > 0   ? VERDICT_BUG
+                                   : VERDICT_ROUNDING;
 }
 
 static bool any_finite(const double *x, size_t n)
@@ -260,8 +272,9 @@ static status compare_rows(const npy_matrix *a, const npy_matrix *b, double *row
         finite_b |= any_finite(row_b, c->columns);
     }
     if (!finite_a || !finite_b)
-        return status_fail("%s holds no finite number: look for the NaN or the infinity in what wrote it",
-                           finite_a ? "B" : "A");
+        return status_fail(
+            "%s holds no finite number: look for the NaN or the infinity in what wrote it",
+            finite_a ? "B" : "A");
     sum_up(c);
     return find_median(c);
 }
@@ -269,20 +282,25 @@ static status compare_rows(const npy_matrix *a, const npy_matrix *b, double *row
 static status check_shapes(const npy_matrix *a, const npy_matrix *b)
 {
     if (a->rows != b->rows || a->columns != b->columns)
-        return status_fail("A is (%zu, %zu) and B is (%zu, %zu): save the same positions and the same vocabulary of "
+        return status_fail("A is (%zu, %zu) and B is (%zu, %zu): save the same positions and the "
+                           "same vocabulary of "
                            "both, such as B[:%zu, :%zu]",
                            a->rows, a->columns, b->rows, b->columns, size_min(a->rows, b->rows),
                            size_min(a->columns, b->columns));
     if (a->rows == 0 || a->columns == 0)
-        return status_fail("A and B are (%zu, %zu), which holds no number: save a row for each position", a->rows,
-                           a->columns);
+        return status_fail(
+            "A and B are (%zu, %zu), which holds no number: save a row for each position", a->rows,
+            a->columns);
     return NULL;
 }
 
-status compare_matrices(const npy_matrix *a, const npy_matrix *b, const compare_precision *precision, comparison *out)
+status compare_matrices(const npy_matrix *a, const npy_matrix *b,
+                        const compare_precision *precision, comparison *out)
 {
-    *out = (comparison){
-        .rows = a->rows, .columns = a->columns, .as_double = a->is_double && b->is_double, .precision = precision};
+    *out = (comparison){.rows = a->rows,
+                        .columns = a->columns,
+                        .as_double = a->is_double && b->is_double,
+                        .precision = precision};
     status s = check_shapes(a, b);
     if (s)
         return s;

@@ -1,4 +1,5 @@
-// Two matrices of logits, of any two implementations: how far apart they are, and whether that is rounding or a bug.
+// Two matrices of logits, of any two implementations: how far apart they are, and whether that is
+// rounding or a bug.
 #ifndef LOCKSTEP_BENCH_COMPARE_H
 #define LOCKSTEP_BENCH_COMPARE_H
 
@@ -10,9 +11,9 @@
 #include "bench/base/options.h"
 #include "common/base/npy.h"
 
-// The roughest arithmetic that a difference may be blamed on. A row's distance is the root mean square of B - A over
-// the standard deviation of A's logits in that row; beyond `limit` it is a bug (notes/07-your-own-cache.md shows the
-// measurements behind the limits).
+// The roughest arithmetic that a difference may be blamed on. A row's distance is the root mean
+// square of B - A over the standard deviation of A's logits in that row; beyond `limit` it is a bug
+// (notes/07-your-own-cache.md shows the measurements behind the limits).
 typedef struct compare_precision {
     const char *name;
     double limit;
@@ -22,8 +23,8 @@ typedef enum verdict { VERDICT_IDENTICAL, VERDICT_ROUNDING, VERDICT_BUG } verdic
 
 enum { COMPARE_TOP = 5 };
 
-// NaN and NaN are equal here, whatever their bits. An infinity or a NaN in one matrix alone makes a row's distance
-// infinite.
+// NaN and NaN are equal here, whatever their bits. An infinity or a NaN in one matrix alone makes a
+// row's distance infinite.
 typedef struct comparison_row {
     size_t differing;      // elements whose bits differ,
     size_t first;          // the first of them
@@ -33,14 +34,15 @@ typedef struct comparison_row {
     double distance;       // as above
     double kl;             // of softmax(B) from softmax(A), in nats; NaN where a row has none
     size_t top1_a, top1_b; // the largest logit's column
-    size_t top5;           // how many of the COMPARE_TOP largest (or of all, if fewer) are the same columns
-    bool beyond;           // the limit
+    size_t top5; // how many of the COMPARE_TOP largest (or of all, if fewer) are the same columns
+    bool beyond; // the limit
 } comparison_row;
 
 typedef struct comparison {
     const char *a_path, *b_path; // borrowed
     size_t rows, columns;
-    bool as_double;      // bits and ulps are those of float64; else of float32, a float64 being rounded to it
+    bool as_double; // bits and ulps are those of float64; else of float32, a float64 being rounded
+                    // to it
     comparison_row *row; // (rows)
     size_t differing;    // numbers
     size_t differing_rows;
@@ -65,9 +67,10 @@ const compare_precision *compare_precision_find(const char *name);
 // The finest precision that allows such a distance; NULL if none does.
 const compare_precision *compare_precision_for(double distance);
 
-// Compares B with A, the reference. Refused: matrices of different shape, without numbers, or with nothing finite.
-// Free it with compare_free.
-status compare_matrices(const npy_matrix *a, const npy_matrix *b, const compare_precision *precision, comparison *out);
+// Compares B with A, the reference. Refused: matrices of different shape, without numbers, or with
+// nothing finite. Free it with compare_free.
+status compare_matrices(const npy_matrix *a, const npy_matrix *b,
+                        const compare_precision *precision, comparison *out);
 void compare_free(comparison *c);
 
 const char *compare_verdict_name(verdict v);
@@ -76,7 +79,8 @@ const char *compare_verdict_name(verdict v);
 enum { COMPARE_WHY = 1024 };
 void compare_explain(const comparison *c, char text[COMPARE_WHY]);
 
-// For people, with a table of the first, the worst and the first bad rows, or of all; its last line is the verdict.
+// For people, with a table of the first, the worst and the first bad rows, or of all; its last line
+// is the verdict.
 void compare_print(FILE *f, const comparison *c, bool all_rows);
 
 // For programs: one JSON object, with "per_row" if all_rows; null is what is not a finite number.

@@ -8,8 +8,8 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-// How many times the median the farthest row may be before the report points at it: in the measurements behind the
-// limits it was 18 times at most.
+// How many times the median the farthest row may be before the report points at it: in the
+// measurements behind the limits it was 18 times at most.
 static const double STANDS_OUT = 32;
 
 enum { FIRST_ROWS = 3, AROUND = 3, WORST_ROWS = 5, SHOWN = FIRST_ROWS + AROUND + WORST_ROWS };
@@ -34,10 +34,14 @@ static void say_where_it_begins(words *w, const comparison *c)
 {
     const comparison_row *bad = &c->row[c->first_beyond];
     if (isinf(bad->distance))
-        say(w, "in row %zu an infinity or a NaN stands in one of A and B alone, or a number beyond all measure",
+        say(w,
+            "in row %zu an infinity or a NaN stands in one of A and B alone, or a number beyond "
+            "all measure",
             c->first_beyond);
     else
-        say(w, "row %zu is the first that is too far for %s rounding: a distance of %.2g where %.2g is allowed",
+        say(w,
+            "row %zu is the first that is too far for %s rounding: a distance of %.2g where %.2g "
+            "is allowed",
             c->first_beyond, c->precision->name, bad->distance, c->precision->limit);
 }
 
@@ -48,7 +52,8 @@ static void say_before(words *w, const comparison *c)
     for (size_t r = 0; r < bad; r++)
         before = c->row[r].distance > before ? c->row[r].distance : before;
     if (bad == 0)
-        say(w, "; it is the first row, which has no past: compare the tokens, the weights and what one position "
+        say(w, "; it is the first row, which has no past: compare the tokens, the weights and what "
+               "one position "
                "computes alone");
     else if (c->first == bad)
         say(w, "; %s identical", bad == 1 ? "row 0 is" : "the rows before it are");
@@ -62,9 +67,11 @@ static void say_after(words *w, const comparison *c)
 {
     const size_t after = c->rows - c->first_beyond;
     if (after > 1 && c->beyond * 10 >= after * 9)
-        say(w, "; %zu of the %zu rows from there on are too far: it begins at one row and stays", c->beyond, after);
+        say(w, "; %zu of the %zu rows from there on are too far: it begins at one row and stays",
+            c->beyond, after);
     else if (after > 1)
-        say(w, "; %zu of the %zu rows from there on are too far: look at what these have in common", c->beyond, after);
+        say(w, "; %zu of the %zu rows from there on are too far: look at what these have in common",
+            c->beyond, after);
 }
 
 static bool is_even(const comparison *c)
@@ -81,12 +88,15 @@ static double times_the_median(const comparison *c)
 static void say_rougher(words *w, const comparison *c, const char *rougher)
 {
     say(w,
-        "%zu of %zu rows differ, from the first on, too far for %s rounding: the farthest distance is %.2g, and "
-        "%.2g is allowed. But they differ evenly (at most %.1f times the median) and no more than computing in %s "
-        "would give: look for numbers kept in lower precision, or for a formula that differs a little (another "
+        "%zu of %zu rows differ, from the first on, too far for %s rounding: the farthest distance "
+        "is %.2g, and "
+        "%.2g is allowed. But they differ evenly (at most %.1f times the median) and no more than "
+        "computing in %s "
+        "would give: look for numbers kept in lower precision, or for a formula that differs a "
+        "little (another "
         "GELU, another epsilon)",
-        c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance, c->precision->limit,
-        times_the_median(c), rougher);
+        c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance,
+        c->precision->limit, times_the_median(c), rougher);
 }
 
 static void say_bug(words *w, const comparison *c)
@@ -94,8 +104,8 @@ static void say_bug(words *w, const comparison *c)
     const compare_precision *rougher = compare_precision_for(c->row[c->farthest].distance);
     const bool like_rounding = rougher && is_even(c);
     if (c->precision->limit == 0)
-        say(w, "%zu of %zu rows differ, from row %zu on, and --precision exact allows none", c->differing_rows, c->rows,
-            c->first);
+        say(w, "%zu of %zu rows differ, from row %zu on, and --precision exact allows none",
+            c->differing_rows, c->rows, c->first);
     else if (like_rounding && c->first == 0)
         say_rougher(w, c, rougher->name);
     else {
@@ -105,22 +115,28 @@ static void say_bug(words *w, const comparison *c)
     }
     say(w, ". The largest logit changes in %zu of %zu rows.", c->rows - c->top1, c->rows);
     if (like_rounding)
-        say(w, " If numbers are kept so on purpose: --precision %s allows this much.", rougher->name);
+        say(w, " If numbers are kept so on purpose: --precision %s allows this much.",
+            rougher->name);
 }
 
 static void say_rounding(words *w, const comparison *c)
 {
     say(w,
-        "%zu of %zu rows differ, none by more than %s rounding explains: the farthest distance is %.2g, and %.2g is "
+        "%zu of %zu rows differ, none by more than %s rounding explains: the farthest distance is "
+        "%.2g, and %.2g is "
         "allowed. ",
-        c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance, c->precision->limit);
+        c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance,
+        c->precision->limit);
     if (is_even(c))
         say(w, "They differ evenly: at most %.1f times the median.", times_the_median(c));
     else
-        say(w, "But row %zu stands out, %.1f times as far as the median of the differing rows: look at it.",
+        say(w,
+            "But row %zu stands out, %.1f times as far as the median of the differing rows: look "
+            "at it.",
             c->farthest, times_the_median(c));
     if (c->top1 < c->rows)
-        say(w, " The largest logit changes in %zu rows, where two were as good as equal.", c->rows - c->top1);
+        say(w, " The largest logit changes in %zu rows, where two were as good as equal.",
+            c->rows - c->top1);
 }
 
 void compare_explain(const comparison *c, char text[COMPARE_WHY])
@@ -146,32 +162,34 @@ static void print_kl(FILE *f, const comparison *c)
     if (isnan(c->mean_kl))
         fputs("  KL divergence       none: every row holds a NaN or an infinity\n", f);
     else
-        fprintf(f, "  KL divergence       %.2g nats in row %zu, mean %.2g\n", c->row[c->max_kl_row].kl, c->max_kl_row,
-                c->mean_kl);
+        fprintf(f, "  KL divergence       %.2g nats in row %zu, mean %.2g\n",
+                c->row[c->max_kl_row].kl, c->max_kl_row, c->mean_kl);
 }
 
 static void print_equal(FILE *f, const comparison *c)
 {
     const size_t all = c->rows * c->columns;
-    fprintf(f, "compare A = %s with B = %s: %zu rows of %zu logits, as %s\n", c->a_path, c->b_path, c->rows, c->columns,
-            c->as_double ? "float64" : "float32");
+    fprintf(f, "compare A = %s with B = %s: %zu rows of %zu logits, as %s\n", c->a_path, c->b_path,
+            c->rows, c->columns, c->as_double ? "float64" : "float32");
     fprintf(f, "  bit-equal           %zu of %zu (%.2f %%)\n", all - c->differing, all,
             percent(all - c->differing, all));
 }
 
 static void print_differences(FILE *f, const comparison *c)
 {
-    fprintf(f, "  largest difference  %.3g in row %zu, column %zu\n", c->row[c->largest].max_difference, c->largest,
-            c->row[c->largest].max_column);
-    fprintf(f, "  most ulps           %llu in row %zu\n", (unsigned long long)c->row[c->max_ulps_row].max_ulps,
-            c->max_ulps_row);
+    fprintf(f, "  largest difference  %.3g in row %zu, column %zu\n",
+            c->row[c->largest].max_difference, c->largest, c->row[c->largest].max_column);
+    fprintf(f, "  most ulps           %llu in row %zu\n",
+            (unsigned long long)c->row[c->max_ulps_row].max_ulps, c->max_ulps_row);
     fprintf(f, "  farthest distance   %.2g in row %zu, median of the differing rows %.2g\n",
             c->row[c->farthest].distance, c->farthest, c->median_distance);
     print_kl(f, c);
-    fprintf(f, "  top-1 agreement     %zu of %zu rows (%.2f %%)\n", c->top1, c->rows, percent(c->top1, c->rows));
+    fprintf(f, "  top-1 agreement     %zu of %zu rows (%.2f %%)\n", c->top1, c->rows,
+            percent(c->top1, c->rows));
     fprintf(f, "  top-5 agreement     %.2f %%\n", 100 * c->top5);
-    fprintf(f, "  first difference    row %zu, column %zu: A %.*g, B %.*g\n", c->first, c->row[c->first].first,
-            c->as_double ? 17 : 9, c->first_a, c->as_double ? 17 : 9, c->first_b);
+    fprintf(f, "  first difference    row %zu, column %zu: A %.*g, B %.*g\n", c->first,
+            c->row[c->first].first, c->as_double ? 17 : 9, c->first_a, c->as_double ? 17 : 9,
+            c->first_b);
 }
 
 static void print_row(FILE *f, const comparison *c, size_t r)
@@ -181,8 +199,9 @@ static void print_row(FILE *f, const comparison *c, size_t r)
     if (row->top1_a != row->top1_b)
         snprintf(top1, sizeof top1, "%zu, not %zu", row->top1_b, row->top1_a);
     fprintf(f, "  %6zu %8.2f %%   %.1e  %10llu   %.1e%c   %.1e  %-14s %zu of %zu\n", r,
-            percent(c->columns - row->differing, c->columns), row->max_difference, (unsigned long long)row->max_ulps,
-            row->distance, row->beyond ? '!' : ' ', row->kl, top1, row->top5, size_min(c->columns, COMPARE_TOP));
+            percent(c->columns - row->differing, c->columns), row->max_difference,
+            (unsigned long long)row->max_ulps, row->distance, row->beyond ? '!' : ' ', row->kl,
+            top1, row->top5, size_min(c->columns, COMPARE_TOP));
 }
 
 typedef struct selection {
@@ -229,7 +248,9 @@ static selection select_rows(const comparison *c)
 static void print_table(FILE *f, const comparison *c, bool all_rows)
 {
     const selection chosen = select_rows(c);
-    fputs("\n     row  bit-equal  max diff    max ulps  distance         KL  top-1          top-5\n", f);
+    fputs(
+        "\n     row  bit-equal  max diff    max ulps  distance         KL  top-1          top-5\n",
+        f);
     for (size_t r = 0, shown = 0; r < c->rows; r++)
         if (all_rows || is_in(&chosen, r)) {
             if (r > shown)
@@ -275,10 +296,11 @@ static json_t *string(const char *text)
 static json_t *row_json(const comparison *c, size_t r)
 {
     const comparison_row *row = &c->row[r];
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "row", whole(r), "bit_equal",
-                     whole(c->columns - row->differing), "max_difference", number(row->max_difference), "max_ulps",
-                     whole(row->max_ulps), "distance", number(row->distance), "kl", number(row->kl), "top1_a",
-                     whole(row->top1_a), "top1_b", whole(row->top1_b), "top5", whole(row->top5), "beyond", row->beyond);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "row", whole(r),
+                     "bit_equal", whole(c->columns - row->differing), "max_difference",
+                     number(row->max_difference), "max_ulps", whole(row->max_ulps), "distance",
+                     number(row->distance), "kl", number(row->kl), "top1_a", whole(row->top1_a),
+                     "top1_b", whole(row->top1_b), "top5", whole(row->top5), "beyond", row->beyond);
 }
 
 static json_t *rows_json(const comparison *c)
@@ -302,36 +324,42 @@ static json_t *first_json(const comparison *c)
 {
     if (c->differing == 0)
         return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o}", "row", whole(c->first), "column", whole(c->row[c->first].first), "a",
-                     number(c->first_a), "b", number(c->first_b));
+    return json_pack("{s:o, s:o, s:o, s:o}", "row", whole(c->first), "column",
+                     whole(c->row[c->first].first), "a", number(c->first_a), "b",
+                     number(c->first_b));
 }
 
 static json_t *totals_json(const comparison *c)
 {
     return json_pack(
         "{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bit_equal",
-        whole(c->rows * c->columns - c->differing), "rows", whole(c->rows), "columns", whole(c->columns), "compared_as",
-        c->as_double ? "float64" : "float32", "differing_rows", whole(c->differing_rows), "first_difference",
-        first_json(c), "max_difference", largest_json(c->largest, number(c->row[c->largest].max_difference)),
-        "max_ulps", largest_json(c->max_ulps_row, whole(c->row[c->max_ulps_row].max_ulps)), "max_distance",
-        largest_json(c->farthest, number(c->row[c->farthest].distance)), "median_distance", number(c->median_distance),
-        "max_kl", largest_json(c->max_kl_row, number(c->row[c->max_kl_row].kl)), "mean_kl", number(c->mean_kl), "top1",
-        number((double)c->top1 / (double)c->rows), "top5", number(c->top5));
+        whole(c->rows * c->columns - c->differing), "rows", whole(c->rows), "columns",
+        whole(c->columns), "compared_as", c->as_double ? "float64" : "float32", "differing_rows",
+        whole(c->differing_rows), "first_difference", first_json(c), "max_difference",
+        largest_json(c->largest, number(c->row[c->largest].max_difference)), "max_ulps",
+        largest_json(c->max_ulps_row, whole(c->row[c->max_ulps_row].max_ulps)), "max_distance",
+        largest_json(c->farthest, number(c->row[c->farthest].distance)), "median_distance",
+        number(c->median_distance), "max_kl",
+        largest_json(c->max_kl_row, number(c->row[c->max_kl_row].kl)), "mean_kl",
+        number(c->mean_kl), "top1", number((double)c->top1 / (double)c->rows), "top5",
+        number(c->top5));
 }
 
 static json_t *verdict_json(const comparison *c)
 {
     char why[COMPARE_WHY];
     compare_explain(c, why);
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "a", string(c->a_path), "b", string(c->b_path),
-                     "precision", c->precision->name, "limit", number(c->precision->limit), "rows_beyond",
-                     whole(c->beyond), "first_row_beyond", c->beyond ? whole(c->first_beyond) : json_null(), "why", why,
-                     "verdict", compare_verdict_name(c->verdict));
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "a", string(c->a_path), "b",
+                     string(c->b_path), "precision", c->precision->name, "limit",
+                     number(c->precision->limit), "rows_beyond", whole(c->beyond),
+                     "first_row_beyond", c->beyond ? whole(c->first_beyond) : json_null(), "why",
+                     why, "verdict", compare_verdict_name(c->verdict));
 }
 
 status compare_print_json(FILE *f, const comparison *c, bool all_rows)
 {
-    json_t *object = totals_json(c), *judged = verdict_json(c), *rows = all_rows ? rows_json(c) : NULL;
+    json_t *object = totals_json(c), *judged = verdict_json(c),
+           *rows = all_rows ? rows_json(c) : NULL;
     bool good = object && judged && json_object_update(object, judged) == 0;
     if (good && all_rows)
         good = rows && json_object_set(object, "per_row", rows) == 0;

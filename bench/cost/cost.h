@@ -1,5 +1,5 @@
-// How much work a forward pass is, by formula: exact, padding left out (notes/08-counting.md). What it is by counting
-// stands in bench/cost/count.h, and a test holds the two equal.
+// How much work a forward pass is, by formula: exact, padding left out (notes/08-counting.md). What
+// it is by counting stands in bench/cost/count.h, and a test holds the two equal.
 #ifndef LOCKSTEP_BENCH_COST_H
 #define LOCKSTEP_BENCH_COST_H
 
@@ -8,9 +8,9 @@
 
 #include "common/model/config.h"
 
-// A pass computes the rows first..T-1 and the last row's logits. A prefill, or any step of naive, has first = 0; a
-// cached step has first = T - 1. Numbers are whole, and exact as doubles below 2^53.
-// Bytes of keys and values: kv_bytes in common/kv/kv.h.
+// A pass computes the rows first..T-1 and the last row's logits. A prefill, or any step of naive,
+// has first = 0; a cached step has first = T - 1. Numbers are whole, and exact as doubles below
+// 2^53. Bytes of keys and values: kv_bytes in common/kv/kv.h.
 
 // Pairs of a row and a key that it attends to: row t sees the keys 0..t.
 static inline double cost_pairs(size_t first, size_t T)
@@ -40,7 +40,8 @@ static inline double cost_multiply_adds(const config *c, size_t first, size_t T)
     return cost_linear(c, first, T) + cost_attention(c, first, T) + (double)c->V * (double)c->C;
 }
 
-// Multiply-adds of a request: a prompt of t tokens, N generated ones. `recompute`: every step computes all rows.
+// Multiply-adds of a request: a prompt of t tokens, N generated ones. `recompute`: every step
+// computes all rows.
 static inline double cost_request(const config *c, bool recompute, size_t t, size_t N)
 {
     double all = cost_multiply_adds(c, 0, t);
@@ -52,24 +53,28 @@ static inline double cost_request(const config *c, bool recompute, size_t t, siz
 // exps: one per score, and one per number that GELU takes.
 static inline double cost_exps(const config *c, size_t first, size_t T)
 {
-    return (cost_pairs(first, T) * (double)c->H + (double)(T - first) * (double)c->F) * (double)c->L;
+    return (cost_pairs(first, T) * (double)c->H + (double)(T - first) * (double)c->F) *
+           (double)c->L;
 }
 
-// Bytes of the weights that a pass needs, each number once: matrices, biases and norms of all layers, the last norm,
-// what makes the logits, and a row of wte and of wpe for each row.
+// Bytes of the weights that a pass needs, each number once: matrices, biases and norms of all
+// layers, the last norm, what makes the logits, and a row of wte and of wpe for each row.
 static inline double cost_weight_bytes(const config *c, size_t first, size_t T)
 {
     const double C = (double)c->C, biases = 5 * C + (double)c->F, norms = 4 * C; // of one layer
     const double layers = (cost_layer_row(c) + biases + norms) * (double)c->L;
-    return (layers + 2 * C + (double)c->V * C + 2 * C * (double)(T - first)) * (double)sizeof(float);
+    return (layers + 2 * C + (double)c->V * C + 2 * C * (double)(T - first)) *
+           (double)sizeof(float);
 }
 
-// The T at which attention takes as long as all layers' matrices, if a multiply-add of attention takes `relative` times
-// as long as one of theirs: in a prefill or a step of naive (T rows), or in a cached step (one row). With `relative` 1
-// it is where the counts cross: T + 1 = 4 C + 2 F, or T = 2 C + F, whatever L is.
+// The T at which attention takes as long as all layers' matrices, if a multiply-add of attention
+// takes `relative` times as long as one of theirs: in a prefill or a step of naive (T rows), or in
+// a cached step (one row). With `relative` 1 it is where the counts cross: T + 1 = 4 C + 2 F, or T
+// = 2 C + F, whatever L is.
 static inline double cost_crossover(const config *c, bool cached, double relative)
 {
-    const double keys = cost_layer_row(c) / (2 * (double)c->C * relative); // that an average row attends to
+    const double keys =
+        cost_layer_row(c) / (2 * (double)c->C * relative); // that an average row attends to
     return cached ? keys : 2 * keys - 1;
 }
 

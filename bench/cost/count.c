@@ -9,9 +9,11 @@
 #include "common/math/kernel.h"
 
 static const char usage[] =
-    "build/bench count [options]: multiply-adds, exps and bytes of every stage, counted from what is computed\n\n"
+    "build/bench count [options]: multiply-adds, exps and bytes of every stage, counted from what "
+    "is computed\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
-    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,1000)\n";
+    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
+    "64,1000)\n";
 
 enum { FLOAT = sizeof(float) };
 
@@ -51,8 +53,8 @@ static void count_product(count *c, stage s, const linear *by, size_t n, bool fi
         c->lanes += padded(by->N) * by->K;
 }
 
-// A row of n scores, or of n probabilities: a multiply-add for each of them and each channel of a head. It fetches the
-// keys, or the values, that the rows before did not attend to.
+// A row of n scores, or of n probabilities: a multiply-add for each of them and each channel of a
+// head. It fetches the keys, or the values, that the rows before did not attend to.
 static void count_keys(count *c, stage s, size_t position, size_t n)
 {
     const size_t D = config_head_size(&c->m->config);
@@ -64,7 +66,8 @@ static void count_keys(count *c, stage s, size_t position, size_t n)
 
 static void count_scores(count *c, size_t position, size_t n)
 {
-    const size_t r = (position - c->first) % TILE_ROWS; // of its tile, whose rows all go as far as the last one's panel
+    const size_t r = (position - c->first) %
+                     TILE_ROWS; // of its tile, whose rows all go as far as the last one's panel
     count_keys(c, STAGE_SCORES, position, n);
     c->lanes += ((r + 1) * padded(n) - r * padded(n - 1)) * config_head_size(&c->m->config);
 }
@@ -96,7 +99,8 @@ void count_row(void *user, stage s, int l, int head, size_t position, const floa
     else if (s == STAGE_GELU)
         c->of[s].exps += n;
     else if (s == STAGE_EMBED || (s != STAGE_ATTEND && begins))
-        c->of[s].weight_bytes += 2 * n * FLOAT; // a row of wte and of wpe; or a norm's gain and bias
+        c->of[s].weight_bytes +=
+            2 * n * FLOAT; // a row of wte and of wpe; or a norm's gain and bias
     if (s == STAGE_K || s == STAGE_V)
         c->of[s].kv_written_bytes += n * FLOAT;
 }
@@ -139,10 +143,12 @@ static void print_work(const char *name, const work *w)
 static void print_count(const count *c, pass which, size_t t)
 {
     char name[PASS_NAME];
-    const work linear_layers = count_sum(c, COUNT_LINEAR), attention = count_sum(c, COUNT_ATTENTION),
+    const work linear_layers = count_sum(c, COUNT_LINEAR),
+               attention = count_sum(c, COUNT_ATTENTION),
                everything = count_sum(c, COUNT_EVERYTHING);
-    printf("\n%s, %s\n  %-14s %14s %18s %14s %14s %13s %12s %9s\n", model_label(c->m), passes_name(which, t, name),
-           "stage", "values", "multiply-adds", "exps", "weight bytes", "KV read", "KV written", "FLOP/byte");
+    printf("\n%s, %s\n  %-14s %14s %18s %14s %14s %13s %12s %9s\n", model_label(c->m),
+           passes_name(which, t, name), "stage", "values", "multiply-adds", "exps", "weight bytes",
+           "KV read", "KV written", "FLOP/byte");
     for (stage s = 0; s < STAGES; s++)
         print_work(stage_name(s), &c->of[s]);
     print_work("linear layers", &linear_layers);

@@ -1,5 +1,5 @@
-// The work of forward passes, counted from what they show their observer: the rows and lengths that were really
-// computed.
+// The work of forward passes, counted from what they show their observer: the rows and lengths that
+// were really computed.
 #ifndef LOCKSTEP_BENCH_COUNT_H
 #define LOCKSTEP_BENCH_COUNT_H
 
@@ -9,8 +9,9 @@
 #include "bench/measure/passes.h"
 #include "common/decoder.h"
 
-// Padding lanes are left out. Bytes are those that a pass must get from memory at least once: a weight serves all rows,
-// and a key or value all rows of its head, before the next one is fetched. Rows of activations are not counted.
+// Padding lanes are left out. Bytes are those that a pass must get from memory at least once: a
+// weight serves all rows, and a key or value all rows of its head, before the next one is fetched.
+// Rows of activations are not counted.
 typedef struct work {
     uint64_t values;        // numbers shown; what a stage does besides is in proportion
     uint64_t multiply_adds; // of rows with matrices, keys, or values
@@ -23,7 +24,8 @@ typedef struct count {
     const model *m;
     work of[STAGES];
     uint64_t lanes; // all multiply-adds, with those of padding lanes
-    // The pass at hand: its first position, the latest call, and the keys that the latest row of this head attended to.
+    // The pass at hand: its first position, the latest call, and the keys that the latest row of
+    // this head attended to.
     size_t first;
     stage last;
     int layer;

@@ -91,7 +91,8 @@ static point find(const points *p, const limits *l, size_t cell, size_t which)
 {
     const work done = count_sum(&p->done[cell], shown[which].stages);
     const estimate ns = time_of(p, cell, shown[which].stages);
-    const double flop = 2 * (double)done.multiply_adds, intensity = flop / (double)count_bytes(&done);
+    const double flop = 2 * (double)done.multiply_adds,
+                 intensity = flop / (double)count_bytes(&done);
     const limits best = {.peak = l->best_peak, .memory = l->best_memory};
     return (point){done,
                    intensity,
@@ -109,7 +110,8 @@ typedef struct picture {
 static status print_points(FILE *f, const void *what)
 {
     const picture *of = what;
-    fputs("model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,ci_hi_ns,gflops,"
+    fputs("model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,ci_hi_"
+          "ns,gflops,"
           "roof_gflops,share\n",
           f);
     for (size_t i = 0; i < of->p->n * PASSES * SHOWN; i++) {
@@ -117,10 +119,12 @@ static status print_points(FILE *f, const void *what)
         const pass which = cell % PASSES;
         const point at = find(of->p, of->l, cell, i % SHOWN);
         results_csv_text(f, model_label(of->p->p->m));
-        fprintf(f, ",%s,%s,%zu,%s,%llu,%llu,%.6g,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n", passes_decoder(which),
-                which == PASS_PREFILL ? "prefill" : "step", of->p->context[cell / PASSES], shown[i % SHOWN].name,
-                (unsigned long long)at.done.multiply_adds, (unsigned long long)count_bytes(&at.done), at.intensity,
-                at.ns.median, at.ns.lo, at.ns.hi, at.flops * 1e-9, at.roof * 1e-9, at.flops / at.roof);
+        fprintf(f, ",%s,%s,%zu,%s,%llu,%llu,%.6g,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n",
+                passes_decoder(which), which == PASS_PREFILL ? "prefill" : "step",
+                of->p->context[cell / PASSES], shown[i % SHOWN].name,
+                (unsigned long long)at.done.multiply_adds,
+                (unsigned long long)count_bytes(&at.done), at.intensity, at.ns.median, at.ns.lo,
+                at.ns.hi, at.flops * 1e-9, at.roof * 1e-9, at.flops / at.roof);
     }
     return NULL;
 }
@@ -128,7 +132,8 @@ static status print_points(FILE *f, const void *what)
 static status print_limits(FILE *f, const void *what)
 {
     const limits *l = what;
-    fprintf(f, "kind,value,unit\npeak,%.6g,GFLOP/s\nmemory,%.6g,GB/s\n", l->peak * 1e-9, l->memory * 1e-9);
+    fprintf(f, "kind,value,unit\npeak,%.6g,GFLOP/s\nmemory,%.6g,GB/s\n", l->peak * 1e-9,
+            l->memory * 1e-9);
     for (size_t i = 0; i < MACHINE_CACHES; i++)
         if (l->caches[i] > 0)
             fprintf(f, "L%zu,%.6g,GB/s\n", i + 1, l->caches[i] * 1e-9);
@@ -146,12 +151,14 @@ static void print_pass(const points *p, const limits *l, size_t cell)
     char name[PASS_NAME], text[FORMAT_ROOM];
     const stopwatch *w = &p->taken[cell * p->rounds];
     unsigned idle = 0;
-    printf("\n%s\n  %-14s %10s %10s %9s %9s %8s %8s\n", passes_name(cell % PASSES, p->context[cell / PASSES], name),
-           "stage", "time", "FLOP/byte", "GFLOP/s", "roof", "share", "best");
+    printf("\n%s\n  %-14s %10s %10s %9s %9s %8s %8s\n",
+           passes_name(cell % PASSES, p->context[cell / PASSES], name), "stage", "time",
+           "FLOP/byte", "GFLOP/s", "roof", "share", "best");
     for (size_t i = 0; i < SHOWN; i++) {
         const point at = find(p, l, cell, i);
-        printf("  %-14s %10s %10.1f %9.1f %9.1f %6.1f %% %6.1f %%\n", shown[i].name, format_ns(at.ns.median, text),
-               at.intensity, at.flops * 1e-9, at.roof * 1e-9, 100 * at.flops / at.roof, 100 * at.best);
+        printf("  %-14s %10s %10.1f %9.1f %9.1f %6.1f %% %6.1f %%\n", shown[i].name,
+               format_ns(at.ns.median, text), at.intensity, at.flops * 1e-9, at.roof * 1e-9,
+               100 * at.flops / at.roof, 100 * at.best);
     }
     for (stage s = 0; s < STAGES; s++)
         idle |= p->done[cell].of[s].multiply_adds == 0 ? 1U << s : 0;
@@ -166,7 +173,8 @@ static double least_ns(const points *p, const limits *l, size_t cell)
     double sum = 0;
     for (stage s = 0; s < STAGES; s++) {
         const work *w = &p->done[cell].of[s];
-        const double computing = 2 * (double)w->multiply_adds / l->peak, reading = (double)count_bytes(w) / l->memory;
+        const double computing = 2 * (double)w->multiply_adds / l->peak,
+                     reading = (double)count_bytes(w) / l->memory;
         sum += 1e9 * (computing > reading ? computing : reading);
     }
     return sum;
@@ -193,12 +201,13 @@ static void print_speedups(const points *p, const limits *l)
         const size_t naive = i * PASSES + PASS_NAIVE_STEP, cached = i * PASSES + PASS_CACHED_STEP;
         printf("%9zu", p->context[i]);
         print_ratio(least_ns(p, l, naive), least_ns(p, l, cached), true);
-        print_ratio(time_of(p, naive, COUNT_EVERYTHING).median, time_of(p, cached, COUNT_EVERYTHING).median,
-                    p->context[i] < verified);
+        print_ratio(time_of(p, naive, COUNT_EVERYTHING).median,
+                    time_of(p, cached, COUNT_EVERYTHING).median, p->context[i] < verified);
         printf("\n");
     }
     if (p->context[p->n - 1] >= verified)
-        printf("A speed-up is shown where this build has passed `build/bench verify -m %s`: so far %zu tokens.\n",
+        printf("A speed-up is shown where this build has passed `build/bench verify -m %s`: so far "
+               "%zu tokens.\n",
                model_label(p->p->m), verified);
 }
 

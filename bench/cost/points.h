@@ -1,5 +1,5 @@
-// The roofline picture (Williams, Waterman and Patterson 2009): every stage of every pass as a point, at its operations
-// for each byte and its operations in a second, beside the roof over it.
+// The roofline picture (Williams, Waterman and Patterson 2009): every stage of every pass as a
+// point, at its operations for each byte and its operations in a second, beside the roof over it.
 #ifndef LOCKSTEP_BENCH_POINTS_H
 #define LOCKSTEP_BENCH_POINTS_H
 
@@ -11,7 +11,8 @@ typedef struct limits {
     double peak;                   // FLOP/s
     double memory;                 // bytes/s
     double best_peak, best_memory; // of all rounds
-    double caches[MACHINE_CACHES]; // bytes/s of the first core's, the first level first; 0 where unknown
+    double caches[MACHINE_CACHES]; // bytes/s of the first core's, the first level first; 0 where
+                                   // unknown
 } limits;
 
 // FLOP/s that so many operations for each byte from memory allow.
@@ -27,13 +28,13 @@ typedef struct points {
     double *scratch;  // (rounds)
 } points;
 
-// Borrows p and the contexts. Runs every pass once, to count it, so that the samples find all memory touched.
-// points_free frees what there is, also after a failure.
+// Borrows p and the contexts. Runs every pass once, to count it, so that the samples find all
+// memory touched. points_free frees what there is, also after a failure.
 status points_create(passes *p, const size_t *context, size_t n, size_t rounds, points *out);
 void points_free(points *p);
 
-// Takes the samples of round k at context i: for each pass the fastest of a few, for the limits are the best of a round
-// as well.
+// Takes the samples of round k at context i: for each pass the fastest of a few, for the limits are
+// the best of a round as well.
 status points_take(points *p, size_t i, size_t k);
 
 // When all rounds have been taken: writes DIR/roofline.csv and DIR/roofs.csv; prints tables.

@@ -3,23 +3,28 @@
 
 #include <stdio.h>
 
-#include "bench/cost/cost.h"
 #include "bench/base/machine.h"
 #include "bench/base/stats.h"
+#include "bench/cost/cost.h"
 #include "common/base/clock.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
 static const char usage[] =
-    "build/bench profile [options]: where the time goes in a prefill, a naive step and a cached step\n\n"
+    "build/bench profile [options]: where the time goes in a prefill, a naive step and a cached "
+    "step\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
-    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,1000)\n"
-    "  -n, --samples N                passes of each kind, whose median is shown (default 5, and 50 cached steps)\n";
+    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
+    "64,1000)\n"
+    "  -n, --samples N                passes of each kind, whose median is shown (default 5, and "
+    "50 cached steps)\n";
 
 enum { ROUNDS = 5, STEPS = 50, CALLS = 1 << 14, TRIALS = 9 };
 
-// The clock is read when a stage's first row comes: all of them have been computed by then, and what follows is calls.
-static void watch(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+// The clock is read when a stage's first row comes: all of them have been computed by then, and
+// what follows is calls.
+static void watch(void *user, stage s, int l, int head, size_t position, const float *values,
+                  size_t n)
 {
     stopwatch *w = user;
     (void)l, (void)head, (void)position, (void)values, (void)n;
@@ -34,7 +39,8 @@ static void watch(void *user, stage s, int l, int head, size_t position, const f
     w->readings++;
 }
 
-// What a call of the observer costs, one that reads the clock or one that does not: the least of some trials.
+// What a call of the observer costs, one that reads the clock or one that does not: the least of
+// some trials.
 static double call_ns(bool reads)
 {
     observer *volatile fn = watch; // called as a decoder calls it
@@ -78,7 +84,8 @@ static status take_round(passes *p, pass which, size_t t, stopwatch *w, double *
 }
 
 // samples: (STAGES + 2, rounds).
-static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double *samples, profile *out)
+static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double *samples,
+                          profile *out)
 {
     stopwatch w = {0};
     double *watched = samples + STAGES * rounds, *unwatched = watched + rounds;
@@ -104,7 +111,8 @@ static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double
 status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out)
 {
     double *samples = memory_array((STAGES + 2) * rounds, sizeof *samples);
-    status s = samples ? take_rounds(p, which, t, rounds, samples, out) : memory_failed("the times");
+    status s =
+        samples ? take_rounds(p, which, t, rounds, samples, out) : memory_failed("the times");
     memory_free(samples);
     return s;
 }
@@ -158,21 +166,24 @@ static void print_profile(const profile *p, pass which, size_t t)
 {
     char name[PASS_NAME];
     char calls[FORMAT_ROOM], readings[FORMAT_ROOM], text[FORMAT_ROOM], other[FORMAT_ROOM];
-    printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m), passes_name(which, t, name), "stage",
-           "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
+    printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m),
+           passes_name(which, t, name), "stage", "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
     for (stage s = 0; s < STAGES; s++)
         if (s == STAGE_Q)
             print_group(p, "q k v", COUNT_QKV);
         else if (!(COUNT_QKV >> s & 1))
-            print_stage(stage_name(s), p->ns[s], p->ns[s] / profile_ns(p, COUNT_EVERYTHING), &p->done.of[s]);
+            print_stage(stage_name(s), p->ns[s], p->ns[s] / profile_ns(p, COUNT_EVERYTHING),
+                        &p->done.of[s]);
     print_group(p, "linear layers", COUNT_LINEAR);
     print_group(p, "attention", COUNT_ATTENTION);
     print_group(p, "everything", COUNT_EVERYTHING);
-    printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n", profile_crossover(p, which));
+    printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n",
+           profile_crossover(p, which));
     printf("  the pass takes %s, and %s when watched\n", format_ns(p->unwatched_ns, text),
            format_ns(p->watched_ns, other));
-    printf("  the observer: %s calls, %s of them read the clock: %s, %.2f %%\n", format_whole(p->calls, calls),
-           format_whole(p->readings, readings), format_ns(p->observer_ns, text), 100 * p->observer_ns / p->watched_ns);
+    printf("  the observer: %s calls, %s of them read the clock: %s, %.2f %%\n",
+           format_whole(p->calls, calls), format_whole(p->readings, readings),
+           format_ns(p->observer_ns, text), 100 * p->observer_ns / p->watched_ns);
 }
 
 static size_t rounds(pass which, const bench_options *o)

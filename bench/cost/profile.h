@@ -6,9 +6,9 @@
 
 #include "bench/cost/count.h"
 
-// Medians over the rounds. The time between two of the observer's calls belongs to the stage of the second. So q has
-// the time of q, k and v, which are one product; the first scores of a layer that of storing its keys and values; and
-// ln1, ln2 and lnf that of the residual sum before them.
+// Medians over the rounds. The time between two of the observer's calls belongs to the stage of the
+// second. So q has the time of q, k and v, which are one product; the first scores of a layer that
+// of storing its keys and values; and ln1, ln2 and lnf that of the residual sum before them.
 typedef struct profile {
     double ns[STAGES];
     double watched_ns, unwatched_ns; // the whole pass, with and without an observer
@@ -38,8 +38,8 @@ status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out
 // The time of a set of stages together.
 double profile_ns(const profile *p, unsigned stages);
 
-// The T at which attention would take as long as the linear layers in a pass of this kind, at the rates of this one
-// (bench/cost/cost.h).
+// The T at which attention would take as long as the linear layers in a pass of this kind, at the
+// rates of this one (bench/cost/cost.h).
 double profile_crossover(const profile *p, pass which);
 
 // bench profile: prints a table of a prefill, a naive step and a cached step.

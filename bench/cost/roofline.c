@@ -1,36 +1,41 @@
-// bench roofline: how close the decoders come to what the core can compute and the memory can deliver.
+// bench roofline: how close the decoders come to what the core can compute and the memory can
+// deliver.
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/cost/cost.h"
 #include "bench/base/machine.h"
-#include "bench/measure/measure.h"
-#include "bench/cost/points.h"
-#include "bench/measure/probe.h"
 #include "bench/base/progress.h"
 #include "bench/base/results.h"
 #include "bench/base/stats.h"
-#include "common/math/activations.h"
+#include "bench/cost/cost.h"
+#include "bench/cost/points.h"
+#include "bench/measure/measure.h"
+#include "bench/measure/probe.h"
 #include "common/base/clock.h"
 #include "common/base/format.h"
-#include "common/kv/kv.h"
 #include "common/base/memory.h"
+#include "common/kv/kv.h"
+#include "common/math/activations.h"
 #include "common/math/rowops.h"
 
 static const char usage[] =
-    "build/bench roofline [options]: each stage beside what arithmetic and memory allow, and shares of both\n\n"
+    "build/bench roofline [options]: each stage beside what arithmetic and memory allow, and "
+    "shares of both\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: synthetic:124M)\n"
-    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: 64,256,1000)\n"
+    "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
+    "64,256,1000)\n"
     "  -n, --samples N                rounds (default 9), 6 or more\n"
-    "  -o, --out DIR                  where roofline.csv and roofs.csv go (default: build/results)\n";
+    "  -o, --out DIR                  where roofline.csv and roofs.csv go (default: "
+    "build/results)\n";
 
 enum { ROUNDS = 9, REPEATS = 5 };
 
-// What is measured in each round. The first two are compared with the multiply-add peak, the others with the bandwidth.
+// What is measured in each round. The first two are compared with the multiply-add peak, the others
+// with the bandwidth.
 typedef enum target { PREFILL, LINEAR, SHORT_STEP, LONG_STEP, TARGETS } target;
 
-// Each value is the best of those taken in one round: other programs and other machines on the same host can only slow
-// things down, so both sides of a ratio are what they are undisturbed.
+// Each value is the best of those taken in one round: other programs and other machines on the same
+// host can only slow things down, so both sides of a ratio are what they are undisturbed.
 typedef struct roofline {
     const model *m;
     size_t *context, contexts, rounds;
@@ -39,11 +44,12 @@ typedef struct roofline {
     activations a; // for the linear layers alone
     points stages;
     probe_block block;
-    double *fma[PROBES_FMA], *read[PROBES_READ], *caches[MACHINE_CACHES]; // (rounds) each: FLOP/s, bytes/s
-    double *ns[TARGETS];                                                  // (rounds) each
-    double *scratch;                                                      // (rounds)
-    double *values;                                                       // all of the above
-    double work[TARGETS]; // floating-point operations or bytes of one run
+    double *fma[PROBES_FMA], *read[PROBES_READ],
+        *caches[MACHINE_CACHES]; // (rounds) each: FLOP/s, bytes/s
+    double *ns[TARGETS];         // (rounds) each
+    double *scratch;             // (rounds)
+    double *values;              // all of the above
+    double work[TARGETS];        // floating-point operations or bytes of one run
 } roofline;
 
 static void keep_most(double *best, double value)
@@ -68,8 +74,8 @@ static void probe_memory(roofline *r, size_t round)
         keep_most(&r->read[i][round], probe_read(i, &r->block));
 }
 
-// Half of each cache, so that there is room for what else it holds; where no more is read than that, none. The first
-// level is left out: there the probes would measure their additions.
+// Half of each cache, so that there is room for what else it holds; where no more is read than
+// that, none. The first level is left out: there the probes would measure their additions.
 static void probe_caches(roofline *r, size_t round)
 {
     size_t bytes[MACHINE_CACHES];
@@ -151,7 +157,8 @@ static double best_of(double *const *values, size_t n, size_t round)
 
 static double peak(const roofline *r, target which, size_t round)
 {
-    return which <= LINEAR ? best_of(r->fma, PROBES_FMA, round) : best_of(r->read, PROBES_READ, round);
+    return which <= LINEAR ? best_of(r->fma, PROBES_FMA, round)
+                           : best_of(r->read, PROBES_READ, round);
 }
 
 // The median over rounds of the best in each. Leaves all of them sorted in scratch.
@@ -162,8 +169,8 @@ static double median_best(const roofline *r, double *const *values, size_t n)
     return stats_median(r->scratch, r->rounds).median;
 }
 
-static void print_probes(const roofline *r, const char *title, const char *unit, const char *name(size_t i),
-                         double *const *values, size_t n)
+static void print_probes(const roofline *r, const char *title, const char *unit,
+                         const char *name(size_t i), double *const *values, size_t n)
 {
     printf("%-26s %14s %10s\n", title, unit, "best");
     for (size_t i = 0; i < n; i++) {
@@ -176,8 +183,8 @@ static void print_probes(const roofline *r, const char *title, const char *unit,
            r->scratch[r->rounds - 1] * 1e-9, r->scratch[0] * 1e-9);
 }
 
-// The fastest run of all against the best probe of all: what is left when disturbances, which only slow things down,
-// are taken out on both sides.
+// The fastest run of all against the best probe of all: what is left when disturbances, which only
+// slow things down, are taken out on both sides.
 static double best_share(const roofline *r, target which)
 {
     double fastest = r->ns[which][0], highest = 0;
@@ -199,8 +206,9 @@ static double print_target(const roofline *r, target which, const char *name)
     estimate share = stats_median(r->scratch, r->rounds);
     char interval[32];
     snprintf(interval, sizeof interval, "%.1f to %.1f %%", 100 * share.lo, 100 * share.hi);
-    printf("%-28s %10s %8.1f %-7s %6.1f %%   %-16s %6.1f %%\n", name, format_ns(ns, text), r->work[which] / ns,
-           which <= LINEAR ? "GFLOP/s" : "GB/s", 100 * share.median, interval, 100 * best_share(r, which));
+    printf("%-28s %10s %8.1f %-7s %6.1f %%   %-16s %6.1f %%\n", name, format_ns(ns, text),
+           r->work[which] / ns, which <= LINEAR ? "GFLOP/s" : "GB/s", 100 * share.median, interval,
+           100 * best_share(r, which));
     return share.median;
 }
 
@@ -212,20 +220,24 @@ static void report(const roofline *r)
     snprintf(names[LINEAR], sizeof *names, "  its linear layers alone");
     snprintf(names[SHORT_STEP], sizeof *names, "step at %zu tokens", r->short_t);
     snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
-    snprintf(reading, sizeof reading, "reading %s", format_bytes((double)(r->block.n * sizeof *r->block.at), size));
+    snprintf(reading, sizeof reading, "reading %s",
+             format_bytes((double)(r->block.n * sizeof *r->block.at), size));
     printf("%s, kvcache, one thread, %zu rounds\n\n", model_label(r->m), r->rounds);
     print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_name, r->fma, PROBES_FMA);
     print_probes(r, reading, "GB/s", probe_read_name, r->read, PROBES_READ);
     printf("%-28s %10s %16s %8s   %-16s %8s\n", "", "median", "", "share", "95 % interval", "best");
     for (target i = 0; i < TARGETS; i++)
         keep_most(&highest, print_target(r, i, names[i]));
-    printf("\nA share is the best run of a round over the best probe of the same round; the median over rounds is "
+    printf("\nA share is the best run of a round over the best probe of the same round; the median "
+           "over rounds is "
            "shown.\nThe last column is the best run over the best probe, of all rounds.\n");
     if (highest > 1)
-        printf("A share above 100 %% is a defect of the probe, or this machine was disturbed while it ran.\n");
+        printf("A share above 100 %% is a defect of the probe, or this machine was disturbed while "
+               "it ran.\n");
 }
 
-// Bytes a step at context t must read: every weight but the positions' (one row of them), and the cache.
+// Bytes a step at context t must read: every weight but the positions' (one row of them), and the
+// cache.
 static double step_bytes(const config *c, size_t t)
 {
     size_t positions = c->T * padded(c->C) * sizeof(float);
@@ -243,7 +255,8 @@ static void count_work(roofline *r)
 
 static status hold_values(roofline *r)
 {
-    r->values = memory_array(r->rounds * (PROBES_FMA + PROBES_READ + MACHINE_CACHES + TARGETS + 1), sizeof *r->values);
+    r->values = memory_array(r->rounds * (PROBES_FMA + PROBES_READ + MACHINE_CACHES + TARGETS + 1),
+                             sizeof *r->values);
     if (!r->values)
         return memory_failed("the measurements");
     double *next = r->scratch = r->values;
@@ -274,7 +287,9 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
         failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
     if (!failed)
         failed = passes_create(r->m, r->long_t, &r->p);
-    return failed ? failed : points_create(&r->p, r->context, r->contexts, r->rounds, &r->stages); // warms up as well
+    return failed ? failed
+                  : points_create(&r->p, r->context, r->contexts, r->rounds,
+                                  &r->stages); // warms up as well
 }
 
 static limits find_limits(const roofline *r)

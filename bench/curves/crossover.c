@@ -21,13 +21,15 @@ double crossover_count(const lab *l, size_t metric, size_t which, size_t i)
 {
     const config *c = &l->models[0]->config;
     size_t t = l->x[i], first = lab_first_row(which, t);
-    return metric == CROSS_ATTENTION ? cost_attention(c, first, t + 1) : cost_linear(c, first, t + 1);
+    return metric == CROSS_ATTENTION ? cost_attention(c, first, t + 1)
+                                     : cost_linear(c, first, t + 1);
 }
 
 // ln(attention / linear) at x[i].
 static double balance(const lab *l, size_t which, size_t i)
 {
-    return log(lab_estimate(l, CROSS_ATTENTION, which, i).median / lab_estimate(l, CROSS_LINEAR, which, i).median);
+    return log(lab_estimate(l, CROSS_ATTENTION, which, i).median /
+               lab_estimate(l, CROSS_LINEAR, which, i).median);
 }
 
 // The first place behind which attention overtakes; xs - 1 if it never does.
@@ -48,7 +50,8 @@ static double measured_crossing(const lab *l, size_t which, size_t i)
     return exp(x + (log((double)l->x[i + 1]) - x) * here / (here - next));
 }
 
-// Predicted by the counts with the rates that both parts have at the place nearest to where the counts alone cross.
+// Predicted by the counts with the rates that both parts have at the place nearest to where the
+// counts alone cross.
 static double crossing_by_rates(const lab *l, size_t which)
 {
     const config *c = &l->models[0]->config;
@@ -58,14 +61,16 @@ static double crossing_by_rates(const lab *l, size_t which)
         if (fabs(log((double)l->x[i] / counted)) < fabs(log((double)l->x[nearest] / counted)))
             nearest = i;
     for (size_t metric = CROSS_ATTENTION; metric <= CROSS_LINEAR; metric++) {
-        double ns = lab_estimate(l, metric, which, nearest).median / crossover_count(l, metric, which, nearest);
+        double ns = lab_estimate(l, metric, which, nearest).median /
+                    crossover_count(l, metric, which, nearest);
         relative = metric == CROSS_ATTENTION ? ns : relative / ns;
     }
     return cost_crossover(c, !lab_recomputes(which), relative) - 1;
 }
 
 // The model of a part, fitted to all places but those at either side of the crossing.
-static status fit_elsewhere(const lab *l, size_t metric, size_t which, size_t before, fit_model *out)
+static status fit_elsewhere(const lab *l, size_t metric, size_t which, size_t before,
+                            fit_model *out)
 {
     double x[CURVES_X], y[CURVES_X];
     size_t n = 0;
@@ -82,7 +87,8 @@ static double model_at(const fit_model *m, double x)
     return m->coefficient[0].value + x * (m->coefficient[1].value + x * m->coefficient[2].value);
 }
 
-// Predicted from all other places: there the models of both parts cross. Found by halving; NaN if there are too few.
+// Predicted from all other places: there the models of both parts cross. Found by halving; NaN if
+// there are too few.
 static status crossing_by_models(const lab *l, size_t which, size_t before, double *crossing)
 {
     fit_model attention_model, linear_model;
@@ -104,8 +110,10 @@ static status crossing_by_models(const lab *l, size_t which, size_t before, doub
 status crossover_conclude(const lab *l, FILE *f)
 {
     fprintf(f,
-            "\nAttention overtakes the linear layers at this many tokens (counts: if all multiply-adds took as long;\n"
-            "rates: with those measured near there; models: fitted to all places but the two around the crossing)\n\n"
+            "\nAttention overtakes the linear layers at this many tokens (counts: if all "
+            "multiply-adds took as long;\n"
+            "rates: with those measured near there; models: fitted to all places but the two "
+            "around the crossing)\n\n"
             "  %-8s %10s %10s %10s %10s %14s\n",
             "", "counts", "rates", "models", "measured", "models off by");
     for (size_t d = 0; d < DECODERS; d++) {
@@ -114,8 +122,8 @@ status crossover_conclude(const lab *l, FILE *f)
         if (failed)
             return failed;
         fprintf(f, "  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
-                cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1, crossing_by_rates(l, d), by_models,
-                measured, 100 * (by_models / measured - 1));
+                cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1,
+                crossing_by_rates(l, d), by_models, measured, 100 * (by_models / measured - 1));
     }
     return NULL;
 }

@@ -1,4 +1,5 @@
-// bench curves: runs the experiments one after the other, each within its budget, each to be resumed at any sample.
+// bench curves: runs the experiments one after the other, each within its budget, each to be
+// resumed at any sample.
 #include "bench/curves/curves.h"
 
 #include <jansson.h>
@@ -13,14 +14,19 @@
 #include "common/base/memory.h"
 
 static const char usage[] =
-    "build/bench curves [options] [EXPERIMENT ...]: what a step costs against context, layers and tokens\n\n"
+    "build/bench curves [options] [EXPERIMENT ...]: what a step costs against context, layers and "
+    "tokens\n\n"
     "  -m, --model DIR|synthetic:...  instead of the experiment's own model\n"
-    "  -c, --contexts 16,32,100-103   the places on the x axis instead of its own: contexts, or tokens, or layers\n"
+    "  -c, --contexts 16,32,100-103   the places on the x axis instead of its own: contexts, or "
+    "tokens, or layers\n"
     "  -b, --budget SECONDS           for all that is asked for (default: what is listed below)\n"
-    "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or more\n"
+    "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or "
+    "more\n"
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
-    "  -o, --out DIR                  where NAME-samples.csv and the like go (default: build/results/curves)\n\n"
-    "Run again, an experiment that was stopped goes on where it stopped. The experiments, and their seconds:\n\n";
+    "  -o, --out DIR                  where NAME-samples.csv and the like go (default: "
+    "build/results/curves)\n\n"
+    "Run again, an experiment that was stopped goes on where it stopped. The experiments, and "
+    "their seconds:\n\n";
 
 model *lab_model(const lab *l, size_t i)
 {
@@ -35,7 +41,8 @@ workload *lab_work(lab *l, size_t i)
 estimate lab_estimate(const lab *l, size_t metric, size_t which, size_t i)
 {
     size_t cell = which * l->xs + i;
-    return rounds_samples(&l->rounds, cell) ? rounds_estimate(&l->rounds, cell, metric) : (estimate){NAN, NAN, NAN};
+    return rounds_samples(&l->rounds, cell) ? rounds_estimate(&l->rounds, cell, metric)
+                                            : (estimate){NAN, NAN, NAN};
 }
 
 static status take(void *user, size_t cell, double *values)
@@ -67,7 +74,8 @@ static status digests(const lab *l, json_t **out)
     for (size_t i = 0; i < l->xs; i++) {
         char digest[65];
         status failed = model_digest(lab_model(l, i), digest);
-        if (!failed && json_object_set_new(*out, model_label(lab_model(l, i)), json_string(digest)) != 0)
+        if (!failed &&
+            json_object_set_new(*out, model_label(lab_model(l, i)), json_string(digest)) != 0)
             failed = memory_failed("the models' digests");
         if (failed)
             return failed;
@@ -93,9 +101,10 @@ static status describe(const lab *l, json_t **out)
         failed = digests(l, &models);
     if (!failed)
         failed = list_places_as_json(l, &places);
-    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I], s:s?}", "name", l->what->name, "x", l->what->x,
-                              "places", places, "models", models, "seed", (json_int_t)l->o->seed, "fitted",
-                              (json_int_t)l->x[l->first], (json_int_t)l->x[l->last], "level", l->level);
+    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I], s:s?}", "name", l->what->name,
+                              "x", l->what->x, "places", places, "models", models, "seed",
+                              (json_int_t)l->o->seed, "fitted", (json_int_t)l->x[l->first],
+                              (json_int_t)l->x[l->last], "level", l->level);
     json_decref(models);
     json_decref(places);
     if (!failed && json_object_set(*out, "experiment", about) != 0)
@@ -104,7 +113,8 @@ static status describe(const lab *l, json_t **out)
     return failed;
 }
 
-// The first thing that samples depend on and that is not the same in two descriptions; NULL if there is none.
+// The first thing that samples depend on and that is not the same in two descriptions; NULL if
+// there is none.
 static const char *difference(const json_t *old, const json_t *now)
 {
     static const struct {
@@ -194,10 +204,12 @@ static status measure(lab *l)
 static status list_places(lab *l, size_t most)
 {
     size_t *list, n;
-    status failed = l->o->contexts ? bench_options_contexts(l->o->contexts, most, &list, &n, &l->exit_code)
-                                   : contexts_doubling(most, &list, &n);
+    status failed = l->o->contexts
+                        ? bench_options_contexts(l->o->contexts, most, &list, &n, &l->exit_code)
+                        : contexts_doubling(most, &list, &n);
     if (!failed && n > CURVES_X) {
-        failed = status_fail("--contexts: %zu places are more than the %d of an experiment", n, CURVES_X);
+        failed = status_fail("--contexts: %zu places are more than the %d of an experiment", n,
+                             CURVES_X);
         l->exit_code = EXIT_USAGE;
     }
     for (size_t i = 0; i < n && !failed; i++)
@@ -211,7 +223,8 @@ static status choose_places(lab *l)
 {
     size_t most = l->what->most(l->models[0] ? &l->models[0]->config : NULL);
     if (most == 0)
-        return status_fail("%s: too short a context to measure; use another model", model_label(l->models[0]));
+        return status_fail("%s: too short a context to measure; use another model",
+                           model_label(l->models[0]));
     if (l->o->contexts || !l->what->places)
         return list_places(l, most);
     for (const size_t *place = l->what->places; *place && *place <= most; place++)
@@ -226,7 +239,8 @@ static status load(lab *l)
         fprintf(stderr, "note: %s makes its own models: --model does not count\n", l->what->name);
     if (!l->what->model)
         return NULL;
-    return model_load(o->model_given || !*l->what->model ? o->model : l->what->model, &l->models[0]);
+    return model_load(o->model_given || !*l->what->model ? o->model : l->what->model,
+                      &l->models[0]);
 }
 
 static status run(lab *l)
@@ -259,7 +273,8 @@ static void release(lab *l)
 }
 
 // An experiment with `share` times its own budget.
-static status run_experiment(const experiment *e, const bench_options *o, const char *dir, double share, int *exit_code)
+static status run_experiment(const experiment *e, const bench_options *o, const char *dir,
+                             double share, int *exit_code)
 {
     lab *l = memory_array(1, sizeof *l);
     if (!l)
@@ -277,7 +292,8 @@ static void print_help(void)
 {
     fputs(usage, stdout);
     for (size_t i = 0; i < EXPERIMENTS; i++)
-        printf("  %-11s %3.0f  %s\n", experiments[i].name, experiments[i].budget_s, experiments[i].question);
+        printf("  %-11s %3.0f  %s\n", experiments[i].name, experiments[i].budget_s,
+               experiments[i].question);
 }
 
 // Marks the experiments that were named; all if none was.
@@ -288,7 +304,8 @@ static status choose(const bench_options *o, bool chosen[EXPERIMENTS])
         while (i < EXPERIMENTS && strcmp(o->words[w], experiments[i].name) != 0)
             i++;
         if (i == EXPERIMENTS)
-            return status_fail("there is no experiment '%s'; build/bench curves --help lists them", o->words[w]);
+            return status_fail("there is no experiment '%s'; build/bench curves --help lists them",
+                               o->words[w]);
         chosen[i] = true;
     }
     for (size_t i = 0; i < EXPERIMENTS && o->word_count == 0; i++)
@@ -315,7 +332,8 @@ static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS],
         failed = make_folder(dir);
     for (size_t i = 0; i < EXPERIMENTS && !failed && *exit_code == 0; i++)
         if (chosen[i])
-            failed = run_experiment(&experiments[i], o, dir, o->budget_s > 0 ? o->budget_s / budgets_s : 1, exit_code);
+            failed = run_experiment(&experiments[i], o, dir,
+                                    o->budget_s > 0 ? o->budget_s / budgets_s : 1, exit_code);
     return failed;
 }
 

@@ -145,13 +145,14 @@ static double count_generate(const lab *l, size_t metric, size_t which, size_t i
     return cost_request(&l->models[0]->config, lab_recomputes(which), 1, l->x[i]);
 }
 
-// The first place from which on the cached decoder's total is below the other's: by the medians, or with `clearly` by
-// intervals that do not meet. xs if there is none.
+// The first place from which on the cached decoder's total is below the other's: by the medians, or
+// with `clearly` by intervals that do not meet. xs if there is none.
 static size_t ahead_from(const lab *l, bool clearly)
 {
     size_t i = l->xs;
     for (; i > 0; i--) {
-        estimate slow = lab_estimate(l, 0, 0, i - 1), fast = lab_estimate(l, 0, DECODERS - 1, i - 1);
+        estimate slow = lab_estimate(l, 0, 0, i - 1),
+                 fast = lab_estimate(l, 0, DECODERS - 1, i - 1);
         if (!(clearly ? fast.hi < slow.lo : fast.median < slow.median))
             break;
     }
@@ -164,11 +165,11 @@ static status conclude_generate(const lab *l, FILE *f)
     if (clearly == l->xs)
         fprintf(f, "\nThe cache has not paid for itself within %zu tokens.\n", l->x[l->xs - 1]);
     else
-        fprintf(
-            f,
-            "\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on beyond noise: there the "
-            "intervals lie apart.\n",
-            l->x[by_medians], l->x[clearly]);
+        fprintf(f,
+                "\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on "
+                "beyond noise: there the "
+                "intervals lie apart.\n",
+                l->x[by_medians], l->x[clearly]);
     return NULL;
 }
 
@@ -192,13 +193,15 @@ static double count_throughput(const lab *l, size_t metric, size_t which, size_t
 {
     (void)metric;
     const config *c = &l->models[0]->config;
-    return (cost_request(c, lab_recomputes(which), l->x[i], WINDOW + 1) - cost_multiply_adds(c, 0, l->x[i])) / WINDOW;
+    return (cost_request(c, lab_recomputes(which), l->x[i], WINDOW + 1) -
+            cost_multiply_adds(c, 0, l->x[i])) /
+           WINDOW;
 }
 
 static status conclude_throughput(const lab *l, FILE *f)
 {
-    fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n", WINDOW, "context",
-            decoders[0]->name, decoders[DECODERS - 1]->name);
+    fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n",
+            WINDOW, "context", decoders[0]->name, decoders[DECODERS - 1]->name);
     for (size_t i = 0; i < l->xs; i++) {
         fprintf(f, "%9zu", l->x[i]);
         for (size_t d = 0; d < DECODERS; d++)
@@ -208,10 +211,10 @@ static status conclude_throughput(const lab *l, FILE *f)
     return NULL;
 }
 
-#define CONTEXT                                                                                                        \
-    .x = "context", .metrics = {"ttft", "step", "attention"}, .unit = "ns", .counted = "multiply_adds",                \
-    .most = most_steps, .open = open_requests_and_parts, .measure = measure_context, .count = count_context,           \
-    .reach = 1
+#define CONTEXT                                                                                    \
+    .x = "context", .metrics = {"ttft", "step", "attention"}, .unit = "ns",                        \
+    .counted = "multiply_adds", .most = most_steps, .open = open_requests_and_parts,               \
+    .measure = measure_context, .count = count_context, .reach = 1
 
 const experiment experiments[EXPERIMENTS] = {
     {.name = "attention",

@@ -11,7 +11,8 @@
 
 // ---- Student's t
 
-// P(|T| <= sqrt(freedom) tan(angle)): Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+// P(|T| <= sqrt(freedom) tan(angle)): Abramowitz and Stegun, Handbook of Mathematical
+// Functions, 26.7.3 and 26.7.4.
 static double student_within(size_t freedom, double angle)
 {
     const double half_pi = acos(0);
@@ -58,15 +59,17 @@ static double squares_above(triangle r, size_t k)
     return sum;
 }
 
-// Turns the first p of the columns (p + 1, n) into orthonormal ones, and takes each one's share out of all that follow.
-// Old column = sum of new column i * r[i][.]. The last column was y and ends as the residuals.
+// Turns the first p of the columns (p + 1, n) into orthonormal ones, and takes each one's share out
+// of all that follow. Old column = sum of new column i * r[i][.]. The last column was y and ends as
+// the residuals.
 static status orthogonalize(double *columns, size_t n, size_t p, triangle r)
 {
     for (size_t k = 0; k < p; k++) {
         double *q = columns + k * n;
         r[k][k] = sqrt(dot(q, q, n));
         if (!(r[k][k] > (double)n * DBL_EPSILON * hypot(r[k][k], sqrt(squares_above(r, k)))))
-            return status_fail("a fit: the points do not tell its terms apart; measure at more different x");
+            return status_fail(
+                "a fit: the points do not tell its terms apart; measure at more different x");
         for (size_t i = 0; i < n; i++)
             q[i] /= r[k][k];
         for (size_t j = k + 1; j <= p; j++) {
@@ -89,8 +92,10 @@ static void back_substitute(triangle r, size_t p, double *c)
     }
 }
 
-// Coefficients and their standard deviations: with X = Q r, the covariance is (X'X)^-1 = r^-1 r^-1' times the variance.
-static void solve(const double *residuals, size_t n, size_t p, triangle r, double *coefficient, double *sd)
+// Coefficients and their standard deviations: with X = Q r, the covariance is (X'X)^-1 = r^-1 r^-1'
+// times the variance.
+static void solve(const double *residuals, size_t n, size_t p, triangle r, double *coefficient,
+                  double *sd)
 {
     double variance = dot(residuals, residuals, n) / (double)(n - p);
     for (size_t k = 0; k < p; k++) {
@@ -117,13 +122,16 @@ static bool all_finite(const double *values, size_t n)
     return true;
 }
 
-status fit_least_squares(const double *design, size_t n, size_t p, const double *y, double *coefficient, double *sd)
+status fit_least_squares(const double *design, size_t n, size_t p, const double *y,
+                         double *coefficient, double *sd)
 {
     if (p < 1 || p > FIT_COLUMNS || n <= p)
-        return status_fail("a fit of %zu terms (at most %d) takes at least %zu points, not %zu; measure more", p,
-                           FIT_COLUMNS, p + 1, n);
+        return status_fail(
+            "a fit of %zu terms (at most %d) takes at least %zu points, not %zu; measure more", p,
+            FIT_COLUMNS, p + 1, n);
     if (!all_finite(design, n * p) || !all_finite(y, n))
-        return status_fail("a fit takes finite numbers only; look for NaN or infinity among the points");
+        return status_fail(
+            "a fit takes finite numbers only; look for NaN or infinity among the points");
     double *columns = memory_array(n, (p + 1) * sizeof *columns); // (p + 1, n)
     if (!columns)
         return memory_failed("a fit");
@@ -150,8 +158,9 @@ static status check_positive(const char *name, const double *values, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!(values[i] > 0 && values[i] <= DBL_MAX))
-            return status_fail("a fit takes positive finite numbers only: %s[%zu] is %g; leave that point out", name, i,
-                               values[i]);
+            return status_fail(
+                "a fit takes positive finite numbers only: %s[%zu] is %g; leave that point out",
+                name, i, values[i]);
     return NULL;
 }
 
@@ -178,7 +187,8 @@ static double weighted_squares_left(const points *at, const double coefficient[F
     return sum;
 }
 
-// Of y as it is: about 0, not about the mean. Its size tells which squares are no more than rounding.
+// Of y as it is: about 0, not about the mean. Its size tells which squares are no more than
+// rounding.
 static double weighted_squares(const points *at)
 {
     return weighted_squares_left(at, (double[FIT_TERMS]){0});
@@ -190,9 +200,11 @@ static size_t count(unsigned terms)
 }
 
 // Least squares with these terms, of any sign; the coefficients of the others are 0.
-static status fit_unbounded(const points *at, unsigned terms, double coefficient[FIT_TERMS], double sd[FIT_TERMS])
+static status fit_unbounded(const points *at, unsigned terms, double coefficient[FIT_TERMS],
+                            double sd[FIT_TERMS])
 {
-    double *design = memory_array(at->n, (FIT_TERMS + 1) * sizeof *design); // (n, count(terms)), then y
+    double *design =
+        memory_array(at->n, (FIT_TERMS + 1) * sizeof *design); // (n, count(terms)), then y
     if (!design)
         return memory_failed("a fit");
     double *next = design, *y = design + FIT_TERMS * at->n, packed[FIT_TERMS], packed_sd[FIT_TERMS];
@@ -214,8 +226,8 @@ static status fit_unbounded(const points *at, unsigned terms, double coefficient
     return s;
 }
 
-// The best coefficients that are not negative. Those that are not 0 there are free, so they solve the unbounded problem
-// of their own terms: to try all choices of terms finds them.
+// The best coefficients that are not negative. Those that are not 0 there are free, so they solve
+// the unbounded problem of their own terms: to try all choices of terms finds them.
 static status fit_nonnegative(const points *at, unsigned terms, double best[FIT_TERMS])
 {
     double least = INFINITY;
@@ -232,7 +244,9 @@ static status fit_nonnegative(const points *at, unsigned terms, double best[FIT_
             memcpy(best, c, sizeof c);
         }
     }
-    return isfinite(least) ? NULL : status_fail("a fit: the numbers are too large or too small; choose other units");
+    return isfinite(least)
+               ? NULL
+               : status_fail("a fit: the numbers are too large or too small; choose other units");
 }
 
 static const double rounding = 1e-14; // residuals below this share of y are not the model's
@@ -261,19 +275,22 @@ static double rms_relative(const points *at, const double coefficient[FIT_TERMS]
     return sqrt(weighted_squares_left(&relative, coefficient) / (double)at->n);
 }
 
-// n ln(squares / n) + 2 K, corrected for small n. K counts the terms and the size of the errors. Among models that fit
-// to within rounding the fewest terms win.
-static double corrected_akaike(const points *at, unsigned terms, const double coefficient[FIT_TERMS])
+// n ln(squares / n) + 2 K, corrected for small n. K counts the terms and the size of the errors.
+// Among models that fit to within rounding the fewest terms win.
+static double corrected_akaike(const points *at, unsigned terms,
+                               const double coefficient[FIT_TERMS])
 {
     double n = (double)at->n, K = (double)count(terms) + 1;
-    double squares = fmax(weighted_squares_left(at, coefficient), rounding * rounding * weighted_squares(at));
+    double squares =
+        fmax(weighted_squares_left(at, coefficient), rounding * rounding * weighted_squares(at));
     return n > K + 1 ? n * log(squares / n) + 2 * K * n / (n - K - 1) : INFINITY;
 }
 
 static status fit_terms(const points *at, unsigned terms, fit_model *out)
 {
-    static const char *const names[] = {[1] = "a",         [2] = "b x",         [3] = "a + b x",        [4] = "c x^2",
-                                        [5] = "a + c x^2", [6] = "b x + c x^2", [7] = "a + b x + c x^2"};
+    static const char *const names[] = {
+        [1] = "a",         [2] = "b x",         [3] = "a + b x",        [4] = "c x^2",
+        [5] = "a + c x^2", [6] = "b x + c x^2", [7] = "a + b x + c x^2"};
     double unbounded[FIT_TERMS], sd[FIT_TERMS], c[FIT_TERMS];
     status s = fit_unbounded(at, terms, unbounded, sd);
     if (!s)
@@ -283,8 +300,8 @@ static status fit_terms(const points *at, unsigned terms, fit_model *out)
     *out = (fit_model){names[terms], terms, .n = at->n};
     double t = fit_student(at->n - count(terms));
     for (size_t k = 0; k < FIT_TERMS; k++)
-        out->coefficient[k] =
-            (fit_interval){c[k], fmin(c[k], fmax(0, unbounded[k] - t * sd[k])), fmax(c[k], unbounded[k] + t * sd[k])};
+        out->coefficient[k] = (fit_interval){c[k], fmin(c[k], fmax(0, unbounded[k] - t * sd[k])),
+                                             fmax(c[k], unbounded[k] + t * sd[k])};
     out->r2 = r_squared(at, c);
     out->rms_relative = rms_relative(at, c);
     out->aicc = corrected_akaike(at, terms, c);
@@ -306,7 +323,8 @@ static int better_first(const void *a, const void *b)
     return (int)count(f->terms) - (int)count(g->terms);
 }
 
-size_t fit_candidates(const double *x, const double *y, const double *sigma, size_t n, fit_model *ranked, size_t room)
+size_t fit_candidates(const double *x, const double *y, const double *sigma, size_t n,
+                      fit_model *ranked, size_t room)
 {
     points at = {x, y, sigma ? sigma : y, n};
     fit_model all[FIT_CANDIDATES];

@@ -50,21 +50,24 @@ status footprint_measure(lab *l, size_t which, size_t i, double *bytes)
 double footprint_count(const lab *l, size_t metric, size_t which, size_t i)
 {
     const model *m = l->models[0];
-    double kept = (double)kv_bytes(&m->config, l->x[i]) / (lab_recomputes(which) ? (double)m->config.L : 1);
-    return (double)activations_bytes(&m->config, l->x[i]) + kept + (metric == RESIDENT ? (double)m->block_bytes : 0);
+    double kept =
+        (double)kv_bytes(&m->config, l->x[i]) / (lab_recomputes(which) ? (double)m->config.L : 1);
+    return (double)activations_bytes(&m->config, l->x[i]) + kept +
+           (metric == RESIDENT ? (double)m->block_bytes : 0);
 }
 
 // The most tokens whose keys and values fit beside the weights, for shapes that people know.
 status footprint_conclude(const lab *l, FILE *f)
 {
-    static const char *const shapes[] = {"synthetic:124M", "synthetic:355M", "synthetic:774M", "synthetic:1558M"};
+    static const char *const shapes[] = {"synthetic:124M", "synthetic:355M", "synthetic:774M",
+                                         "synthetic:1558M"};
     static const double budgets_gib[] = {1, 2, 4, 8, 16};
     enum { BUDGETS = sizeof budgets_gib / sizeof *budgets_gib };
     (void)l;
-    fprintf(
-        f,
-        "\nThe longest context whose keys and values fit beside the weights, by the counts alone\n\n  %-16s %10s %12s",
-        "", "weights", "KV a token");
+    fprintf(f,
+            "\nThe longest context whose keys and values fit beside the weights, by the counts "
+            "alone\n\n  %-16s %10s %12s",
+            "", "weights", "KV a token");
     for (size_t b = 0; b < BUDGETS; b++)
         fprintf(f, " %6.0f GiB", budgets_gib[b]);
     fprintf(f, "\n");
@@ -75,7 +78,8 @@ status footprint_conclude(const lab *l, FILE *f)
         if (config_parse_synthetic(shapes[i], &c, &seed))
             continue;
         double held = (double)model_packed_bytes(&c, true), each = (double)kv_bytes(&c, 1);
-        fprintf(f, "  %-16s %10s %12s", shapes[i], format_bytes(held, weights), format_bytes(each, token));
+        fprintf(f, "  %-16s %10s %12s", shapes[i], format_bytes(held, weights),
+                format_bytes(each, token));
         for (size_t b = 0; b < BUDGETS; b++)
             fprintf(f, " %10.0f", fmax(0, floor((budgets_gib[b] * 0x1p30 - held) / each)));
         fprintf(f, "\n");

@@ -1,5 +1,5 @@
-// The experiment `memory`: the peak of a process that prefills a context, and what of it one that only has the model
-// does not need.
+// The experiment `memory`: the peak of a process that prefills a context, and what of it one that
+// only has the model does not need.
 #ifndef LOCKSTEP_BENCH_FOOTPRINT_H
 #define LOCKSTEP_BENCH_FOOTPRINT_H
 

@@ -34,10 +34,12 @@ static status await(pid_t child, const char *message, double *bytes)
     struct rusage used;
     while (wait4(child, &result, 0, &used) < 0)
         if (errno != EINTR)
-            return status_fail("lost the process whose memory was to be measured: %s", strerror(errno));
+            return status_fail("lost the process whose memory was to be measured: %s",
+                               strerror(errno));
     if (!WIFEXITED(result))
-        return status_fail("the process whose memory was to be measured was ended: %s; close other programs",
-                           strsignal(WTERMSIG(result)));
+        return status_fail(
+            "the process whose memory was to be measured was ended: %s; close other programs",
+            strsignal(WTERMSIG(result)));
     *bytes = (double)used.ru_maxrss * MAXRSS_UNIT;
     return *message ? status_fail("%s", message) : NULL;
 }
@@ -50,8 +52,10 @@ status resident_peak(status body(void *argument), void *argument, double *bytes)
     pid_t child = fork();
     if (child == 0)
         run_child(body, argument, message);
-    status failed = child > 0 ? await(child, message, bytes)
-                              : status_fail("cannot start another process: %s; close other programs", strerror(errno));
+    status failed = child > 0
+                        ? await(child, message, bytes)
+                        : status_fail("cannot start another process: %s; close other programs",
+                                      strerror(errno));
     munmap(message, MESSAGE);
     return failed;
 }

@@ -6,9 +6,9 @@
 
 #include "common/base/status.h"
 
-// Runs body(argument) in a child process, which inherits all that this one holds, and waits. *bytes: the most memory
-// that was resident in it at once (ru_maxrss: kibibytes on Linux, bytes on macOS). The failure is body's, or the
-// child's.
+// Runs body(argument) in a child process, which inherits all that this one holds, and waits.
+// *bytes: the most memory that was resident in it at once (ru_maxrss: kibibytes on Linux, bytes on
+// macOS). The failure is body's, or the child's.
 status resident_peak(status body(void *argument), void *argument, double *bytes);
 
 #endif

@@ -1,20 +1,21 @@
-// What an experiment found: its files, its table, the slopes beside what the code counts, and the models that fit.
+// What an experiment found: its files, its table, the slopes beside what the code counts, and the
+// models that fit.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/curves/curves.h"
-#include "bench/curves/fit.h"
 #include "bench/base/machine.h"
 #include "bench/base/results.h"
+#include "bench/curves/curves.h"
+#include "bench/curves/fit.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
 enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };
 
-// The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. A cache has other things to hold
-// as well, and what is a little too large is still partly there: between half of a cache and twice as much, no level
-// holds it all the time.
+// The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. A cache has
+// other things to hold as well, and what is a little too large is still partly there: between half
+// of a cache and twice as much, no level holds it all the time.
 enum { BETWEEN = MACHINE_CACHES + 1 };
 
 static size_t level_of(double bytes, const size_t caches[MACHINE_CACHES])
@@ -27,7 +28,8 @@ static size_t level_of(double bytes, const size_t caches[MACHINE_CACHES])
 
 void lab_settle_range(lab *l)
 {
-    static const char *const names[MACHINE_CACHES + 1] = {"the L1 cache", "the L2 cache", "the L3 cache", "memory"};
+    static const char *const names[MACHINE_CACHES + 1] = {"the L1 cache", "the L2 cache",
+                                                          "the L3 cache", "memory"};
     size_t caches[MACHINE_CACHES], most = 0;
     l->first = 0;
     l->last = l->xs - 1;
@@ -75,7 +77,8 @@ static series take_series(const lab *l, size_t metric, size_t which, size_t firs
     return s;
 }
 
-// Whether there are enough points for a model of `terms` terms and its errors, all positive as logarithms want them.
+// Whether there are enough points for a model of `terms` terms and its errors, all positive as
+// logarithms want them.
 static bool can_fit(const series *s, size_t terms)
 {
     for (size_t i = 0; i < s->n; i++)
@@ -85,11 +88,13 @@ static bool can_fit(const series *s, size_t terms)
 }
 
 // Calls `print` for each curve.
-static status each_series(const lab *l, bool fitted, FILE *f, status print(FILE *f, const lab *l, const series *s))
+static status each_series(const lab *l, bool fitted, FILE *f,
+                          status print(FILE *f, const lab *l, const series *s))
 {
     status failed = NULL;
     for (size_t i = 0; i < l->metrics * DECODERS && !failed; i++) {
-        series s = take_series(l, i / DECODERS, i % DECODERS, fitted ? l->first : 0, fitted ? l->last : l->xs - 1);
+        series s = take_series(l, i / DECODERS, i % DECODERS, fitted ? l->first : 0,
+                               fitted ? l->last : l->xs - 1);
         failed = print(f, l, &s);
     }
     return failed;
@@ -135,8 +140,9 @@ static void print_table(const lab *l)
     size_t unverified = l->xs;
     bool verified[CURVES_X];
     find_verified(l, verified);
-    printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name, l->rounds.partial ? ", PARTIAL" : "",
-           l->what->question, model_label(l->models[0]), l->rounds.whole, "");
+    printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name,
+           l->rounds.partial ? ", PARTIAL" : "", l->what->question, model_label(l->models[0]),
+           l->rounds.whole, "");
     for (size_t metric = 0; metric < l->metrics; metric++)
         printf("  %-31s", l->what->metrics[metric]);
     printf("\n%9s", l->what->x);
@@ -175,7 +181,8 @@ static status print_slope(FILE *f, const lab *l, const series *s)
     }
     status failed = fit_slopes(s, &p, &counted);
     if (!failed)
-        fprintf(f, "%8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", p.slope.value, p.slope.lo, p.slope.hi, counted, p.r2);
+        fprintf(f, "%8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", p.slope.value, p.slope.lo, p.slope.hi,
+                counted, p.r2);
     return failed;
 }
 
@@ -185,7 +192,8 @@ static status print_slopes(const lab *l)
     printf("\nSlopes on log-log axes, from %zu to %zu", l->x[l->first], l->x[l->last]);
     if (l->level)
         printf(": what a step with a cache reads, %s to %s,\nis all held by %s there",
-               format_bytes(l->what->bytes(l, l->first), lo), format_bytes(l->what->bytes(l, l->last), hi), l->level);
+               format_bytes(l->what->bytes(l, l->first), lo),
+               format_bytes(l->what->bytes(l, l->last), hi), l->level);
     printf("\n\n  %-18s  %8s  %17s  %8s  %s\n", "", "measured", "95 % interval", "counted", "R^2");
     return each_series(l, true, stdout, print_slope);
 }
@@ -217,7 +225,8 @@ static status print_local_slopes(const lab *l)
     return each_series(l, false, stdout, print_local);
 }
 
-// The three coefficients with their intervals, and how far the curve lies off; then all models, best first.
+// The three coefficients with their intervals, and how far the curve lies off; then all models,
+// best first.
 static status print_model(FILE *f, const lab *l, const series *s)
 {
     (void)l;
@@ -234,19 +243,22 @@ static status print_model(FILE *f, const lab *l, const series *s)
         return failed;
     for (size_t i = 0; i < FIT_TERMS; i++) {
         char interval[48];
-        snprintf(interval, sizeof interval, "(%.3g to %.3g)", m.coefficient[i].lo, m.coefficient[i].hi);
+        snprintf(interval, sizeof interval, "(%.3g to %.3g)", m.coefficient[i].lo,
+                 m.coefficient[i].hi);
         fprintf(f, " %9.3g %-22s", m.coefficient[i].value, interval);
     }
     fprintf(f, "%5.1f %%\n  %-18s", 100 * m.rms_relative, "");
     for (size_t i = 0; i < FIT_CANDIDATES; i++)
-        fprintf(f, "%s %s (%.1f %%)", i == 0 ? "  best first:" : ",", ranked[i].name, 100 * ranked[i].rms_relative);
+        fprintf(f, "%s %s (%.1f %%)", i == 0 ? "  best first:" : ",", ranked[i].name,
+                100 * ranked[i].rms_relative);
     fprintf(f, "\n");
     return NULL;
 }
 
 static status print_models(const lab *l)
 {
-    printf("\nModels of the whole curve, a + b x + c x^2 in %s (95 %% intervals), and how far it lies off (rms)\n\n"
+    printf("\nModels of the whole curve, a + b x + c x^2 in %s (95 %% intervals), and how far it "
+           "lies off (rms)\n\n"
            "  %-18s %-32s %-32s %-32s\n",
            l->what->unit, "", "        a", "        b", "        c");
     return each_series(l, false, stdout, print_model);
@@ -267,17 +279,19 @@ static status print_fit_row(FILE *f, const lab *l, const series *s)
         return failed;
     results_csv_text(f, model_label(l->models[0]));
     fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", decoders[s->which]->name,
-            l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo, p.slope.hi, p.factor,
-            p.r2, counted);
+            l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo,
+            p.slope.hi, p.factor, p.r2, counted);
     for (size_t i = 0; i < FIT_TERMS; i++)
-        fprintf(f, ",%.6g,%.6g,%.6g", m.coefficient[i].value, m.coefficient[i].lo, m.coefficient[i].hi);
+        fprintf(f, ",%.6g,%.6g,%.6g", m.coefficient[i].value, m.coefficient[i].lo,
+                m.coefficient[i].hi);
     fprintf(f, ",%.5f\n", m.rms_relative);
     return NULL;
 }
 
 static status print_fits(FILE *f, const void *what)
 {
-    fputs("model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,a,a_lo,a_hi,b,b_lo,b_hi,"
+    fputs("model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,a,a_"
+          "lo,a_hi,b,b_lo,b_hi,"
           "c,c_lo,c_hi,rms_relative\n",
           f);
     return each_series(what, true, f, print_fit_row);
@@ -291,8 +305,8 @@ static status print_counts(FILE *f, const void *what)
         for (size_t cell = 0; cell < DECODERS * l->xs; cell++) {
             const size_t which = cell / l->xs, i = cell % l->xs;
             results_csv_text(f, model_label(lab_model(l, i)));
-            fprintf(f, ",%s,%s,%zu,%.0f\n", decoders[which]->name, l->what->metrics[metric], l->x[i],
-                    l->what->count(l, metric, which, i));
+            fprintf(f, ",%s,%s,%zu,%.0f\n", decoders[which]->name, l->what->metrics[metric],
+                    l->x[i], l->what->count(l, metric, which, i));
         }
     return NULL;
 }
@@ -306,7 +320,8 @@ static status print_conclusion(FILE *f, const void *what)
 static status write_files(const lab *l)
 {
     static const char *const names[] = {"summary.csv", "counts.csv", "fits.csv", "conclusion.txt"};
-    status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts, print_fits, print_conclusion};
+    status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts,
+                                                      print_fits, print_conclusion};
     const void *const whats[] = {&l->rounds, l, l, l};
     status failed = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names && !failed; i++) {

@@ -4,7 +4,8 @@
 
 typedef struct disturbance {
     double switches; // involuntary context switches of this process: another one wanted its core
-    double steal_s;  // seconds that the host took from all cores of this machine; NaN where the system does not say
+    double steal_s;  // seconds that the host took from all cores of this machine; NaN where the
+                     // system does not say
 } disturbance;
 
 // Both, counted from some moment in the past: only differences mean something.

@@ -4,12 +4,12 @@
 
 #include "bench/base/options.h"
 
-// TTFT, TPOT and step of naive, and of kvcache or a plug-in, over the contexts: samples.csv, summary.csv, memory.csv,
-// context.json, and a table.
+// TTFT, TPOT and step of naive, and of kvcache or a plug-in, over the contexts: samples.csv,
+// summary.csv, memory.csv, context.json, and a table.
 command sweep_command;
 
-// The kvcache decoder's shares of the FMA peak and of the read bandwidth; each stage of both decoders under its roof:
-// roofline.csv, roofs.csv, and tables.
+// The kvcache decoder's shares of the FMA peak and of the read bandwidth; each stage of both
+// decoders under its roof: roofline.csv, roofs.csv, and tables.
 command roofline_command;
 
 // verify on the embedded model, then verify and sweep on a model of real size.

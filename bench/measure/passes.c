@@ -45,8 +45,8 @@ const char *passes_decoder(pass which)
 
 const char *passes_name(pass which, size_t t, char text[PASS_NAME])
 {
-    snprintf(text, PASS_NAME, "%s %zu tokens (%s)", which == PASS_PREFILL ? "prefill of" : "step at", t,
-             passes_decoder(which));
+    snprintf(text, PASS_NAME, "%s %zu tokens (%s)",
+             which == PASS_PREFILL ? "prefill of" : "step at", t, passes_decoder(which));
     return text;
 }
 
@@ -55,7 +55,8 @@ status passes_prepare(passes *p, pass which, size_t t)
     const float *logits;
     if (which == PASS_PREFILL)
         apis[which]->reset(p->of[which]);
-    return which == PASS_CACHED_STEP ? apis[which]->step(p->of[which], p->tokens, t, &logits) : NULL;
+    return which == PASS_CACHED_STEP ? apis[which]->step(p->of[which], p->tokens, t, &logits)
+                                     : NULL;
 }
 
 status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
@@ -67,20 +68,24 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
     return s;
 }
 
-status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list, size_t *n,
-                       int *exit_code)
+status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list,
+                       size_t *n, int *exit_code)
 {
     const size_t limit = m->config.T - 1;
     if (limit == 0)
-        return status_fail("%s: a context of one token leaves no step to look at; use another model", model_label(m));
+        return status_fail(
+            "%s: a context of one token leaves no step to look at; use another model",
+            model_label(m));
     char text[128];
     for (size_t length = 0; *usual > 0; usual++)
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%zu", length == 0 ? "" : ",",
-                                   *usual < limit ? *usual : limit);
-    return wanted ? bench_options_contexts(wanted, limit, list, n, exit_code) : contexts_parse(text, limit, list, n);
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%zu",
+                                   length == 0 ? "" : ",", *usual < limit ? *usual : limit);
+    return wanted ? bench_options_contexts(wanted, limit, list, n, exit_code)
+                  : contexts_parse(text, limit, list, n);
 }
 
-static status look_at_each(const model *m, const size_t *contexts, size_t n, passes_look *look, void *user)
+static status look_at_each(const model *m, const size_t *contexts, size_t n, passes_look *look,
+                           void *user)
 {
     passes p;
     status s = passes_create(m, contexts[n - 1], &p);
@@ -90,7 +95,8 @@ static status look_at_each(const model *m, const size_t *contexts, size_t n, pas
     return s;
 }
 
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user, int *exit_code)
+status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user,
+                      int *exit_code)
 {
     static const size_t usual[] = {64, 1000, 0};
     model *m;

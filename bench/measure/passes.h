@@ -1,5 +1,5 @@
-// The three forward passes whose costs are compared: a prefill of t tokens, and the step that extends a context of t
-// tokens, naive and cached.
+// The three forward passes whose costs are compared: a prefill of t tokens, and the step that
+// extends a context of t tokens, naive and cached.
 #ifndef LOCKSTEP_BENCH_PASSES_H
 #define LOCKSTEP_BENCH_PASSES_H
 
@@ -15,33 +15,37 @@ typedef struct passes {
     decoder *of[PASSES];
 } passes;
 
-// For contexts of up to `longest` tokens, below the model's limit. Borrows m. passes_free frees what there is, also
-// after a failure.
+// For contexts of up to `longest` tokens, below the model's limit. Borrows m. passes_free frees
+// what there is, also after a failure.
 status passes_create(const model *m, size_t longest, passes *out);
 void passes_free(passes *p);
 
 // The name of the decoder that runs a pass.
 const char *passes_decoder(pass which);
 
-// "prefill of 64 tokens (kvcache)", "step at 64 tokens (naive)", ... into `text`, which is returned.
+// "prefill of 64 tokens (kvcache)", "step at 64 tokens (naive)", ... into `text`, which is
+// returned.
 enum { PASS_NAME = 64 };
 const char *passes_name(pass which, size_t t, char text[PASS_NAME]);
 
-// Lets passes_run compute this pass's rows and no others: the cache holds t tokens, or none before a prefill.
+// Lets passes_run compute this pass's rows and no others: the cache holds t tokens, or none before
+// a prefill.
 status passes_prepare(passes *p, pass which, size_t t);
 
 // Runs a prepared pass before the eyes of fn, which may be NULL.
 status passes_run(passes *p, pass which, size_t t, observer *fn, void *user);
 
-// Reads `wanted`, a list for contexts_parse, or takes `usual`, which ends in 0: each of these, or the longest that the
-// model takes. Free the list with memory_free.
-status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list, size_t *n,
-                       int *exit_code);
+// Reads `wanted`, a list for contexts_parse, or takes `usual`, which ends in 0: each of these, or
+// the longest that the model takes. Free the list with memory_free.
+status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list,
+                       size_t *n, int *exit_code);
 
 typedef status passes_look(passes *p, size_t t, void *user);
 
-// Loads the model of that name and hands its passes to `look`, once per context. contexts is a list for contexts_parse,
-// or NULL for 64 and 1000 (less where the model takes less); a wrong one sets *exit_code to EXIT_USAGE.
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user, int *exit_code);
+// Loads the model of that name and hands its passes to `look`, once per context. contexts is a list
+// for contexts_parse, or NULL for 64 and 1000 (less where the model takes less); a wrong one sets
+// *exit_code to EXIT_USAGE.
+status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user,
+                      int *exit_code);
 
 #endif

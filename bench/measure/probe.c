@@ -5,20 +5,19 @@
 #include <string.h>
 
 #include "common/base/clock.h"
-#include "common/math/kernel.h"
 #include "common/base/memory.h"
+#include "common/math/kernel.h"
 #include "common/math/numeric.h"
 #include "common/math/rowops.h"
 
-#define INLINE                                                                                                         \
-    static inline                                                                                                      \
-        __attribute__((always_inline)) // with constant arguments: what depends on them is settled at compile time
+// With constant arguments: what depends on them is settled at compile time.
+#define INLINE static inline __attribute__((always_inline))
 
 static volatile float sink; // takes every result, so that no loop is dropped for being useless
 
-// n steps of `chains` independent chains of 16 lanes, which stay in registers. A multiply-add takes about 4 cycles and
-// a core has two units for them: it takes 8 or more registers' worth of chains to keep both busy, and there are 16 or
-// 32 registers.
+// n steps of `chains` independent chains of 16 lanes, which stay in registers. A multiply-add takes
+// about 4 cycles and a core has two units for them: it takes 8 or more registers' worth of chains
+// to keep both busy, and there are 16 or 32 registers.
 INLINE void fma_chains(const size_t chains, size_t n)
 {
     static volatile float factor = 0.999f, term = 0.001f; // volatile: not known to the compiler
@@ -56,7 +55,11 @@ static void fma_12(size_t n)
     fma_chains(12, n);
 }
 
-enum { TILE_N = 24, TILE_K = 96, TILE_B = 4 }; // rows, depth and panels of a product that fits the first-level cache
+enum {
+    TILE_N = 24,
+    TILE_K = 96,
+    TILE_B = 4
+}; // rows, depth and panels of a product that fits the first-level cache
 
 static void fma_tile(size_t n)
 {
@@ -64,7 +67,8 @@ static void fma_tile(size_t n)
         y[TILE_N][(TILE_B + 1) * LANES];
     const panels right = {.at = b[0][0], .stride = TILE_K * LANES, .count = TILE_B};
     for (size_t i = 0; i < n; i++)
-        kernel_product(TILE_N, TILE_K, a[0], TILE_K + LANES, right, y[0], (TILE_B + 1) * LANES, NULL, false);
+        kernel_product(TILE_N, TILE_K, a[0], TILE_K + LANES, right, y[0], (TILE_B + 1) * LANES,
+                       NULL, false);
     sink = y[0][0];
 }
 
@@ -109,8 +113,8 @@ double probe_fma_best(void)
     return best;
 }
 
-// Sums the block read as `streams` parts side by side, with 64 sums in flight. `ahead`: floats to prefetch ahead, 0 for
-// none.
+// Sums the block read as `streams` parts side by side, with 64 sums in flight. `ahead`: floats to
+// prefetch ahead, 0 for none.
 INLINE void read_streams(const size_t streams, const size_t ahead, const float *block, size_t n)
 {
     const size_t part = n / streams, width = 64 / streams;
@@ -197,7 +201,8 @@ double probe_read(size_t i, const probe_block *block)
 
 double probe_read_again(const probe_block *block, size_t bytes)
 {
-    const size_t n = bytes / sizeof *block->at / 64 * 64, times = ((size_t)64 << 20) / bytes + 1; // a millisecond or so
+    const size_t n = bytes / sizeof *block->at / 64 * 64,
+                 times = ((size_t)64 << 20) / bytes + 1; // a millisecond or so
     double best = 0;
     for (size_t i = 0; i < PROBES_READ; i++) {
         if (read_probes[i].run == read_row) // reads whole MiB
@@ -206,7 +211,8 @@ double probe_read_again(const probe_block *block, size_t bytes)
         const uint64_t begin = clock_ns();
         for (size_t k = 0; k < times; k++)
             read_probes[i].run(block->at, n);
-        const double rate = (double)(times * n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
+        const double rate =
+            (double)(times * n * sizeof *block->at) / ((double)(clock_ns() - begin) * 1e-9);
         best = rate > best ? rate : best;
     }
     return best;

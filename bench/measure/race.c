@@ -1,5 +1,5 @@
-// bench race: two threads generate, a third draws what they have so far, on a terminal in place, elsewhere line by
-// line.
+// bench race: two threads generate, a third draws what they have so far, on a terminal in place,
+// elsewhere line by line.
 #ifdef __linux__
 #    define _GNU_SOURCE // sched_getaffinity
 #    include <sched.h>
@@ -14,26 +14,36 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "bench/verify/decoders.h"
 #include "bench/base/interrupt.h"
 #include "bench/base/progress.h"
+#include "bench/verify/decoders.h"
 #include "common/base/clock.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
+#include "common/base/size.h"
 #include "common/text/options.h"
 #include "common/text/sampler.h"
-#include "common/base/size.h"
 #include "common/text/tokenizer.h"
 
 static const char usage[] =
-    "build/bench race [options] [PROMPT]: both decoders generate the same text at once, one above the other\n\n"
+    "build/bench race [options] [PROMPT]: both decoders generate the same text at once, one above "
+    "the other\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
     "  -n, --tokens N                 generate at most N tokens (default 600)\n"
     "  -t, --temperature X            0: always the best token; above: draw one (default 0.7)\n"
     "  -k, -p, -s, --ignore-eos, --ids 1,2,3    as in build/naive\n\n"
-    "A show and no measurement: both run at once and share memory and caches. build/bench curves measures.\n";
+    "A show and no measurement: both run at once and share memory and caches. build/bench curves "
+    "measures.\n";
 
-enum { TOKENS = 600, FRAME_NS = 50000000, SECOND_NS = 1000000000, MOST_TEXT_ROWS = 8, BAR = 20, LINE = 256, NAME = 9 };
+enum {
+    TOKENS = 600,
+    FRAME_NS = 50000000,
+    SECOND_NS = 1000000000,
+    MOST_TEXT_ROWS = 8,
+    BAR = 20,
+    LINE = 256,
+    NAME = 9
+};
 
 // One decoder, on a thread of its own.
 typedef struct lane {
@@ -65,7 +75,8 @@ typedef struct race {
     size_t rows_drawn;
 } race;
 
-// Each thread on a core of its own, if there are as many: where the system lets a program ask for it.
+// Each thread on a core of its own, if there are as many: where the system lets a program ask for
+// it.
 static void take_core(size_t index)
 {
 #ifdef __linux__
@@ -114,7 +125,8 @@ static void *run_lane(void *user)
     for (size_t n = 0; more && !failed && !l->race->stopped; n++)
         failed = extend(l, n, &more);
     if (failed)
-        snprintf(l->failure, sizeof l->failure, "%s: %s", l->api->name, failed); // the status ends with its thread
+        snprintf(l->failure, sizeof l->failure, "%s: %s", l->api->name,
+                 failed); // the status ends with its thread
     l->done = true;
     return NULL;
 }
@@ -148,18 +160,21 @@ static status append(lane *l, const char *bytes, size_t n)
 static status decode(lane *l)
 {
     status failed = NULL;
-    for (size_t end = l->race->prompt_tokens + l->generated; l->decoded < end && !failed; l->decoded++) {
+    for (size_t end = l->race->prompt_tokens + l->generated; l->decoded < end && !failed;
+         l->decoded++) {
         char number[16];
         size_t n = (size_t)snprintf(number, sizeof number, "%d ", l->ids[l->decoded]);
-        const char *bytes = l->race->t ? tokenizer_decode(l->race->t, l->ids[l->decoded], &n) : number;
+        const char *bytes =
+            l->race->t ? tokenizer_decode(l->race->t, l->ids[l->decoded], &n) : number;
         failed = append(l, bytes, n);
     }
     return failed;
 }
 
-// The lines into which text falls on a screen of that width: the starts of the last `rows` of them, oldest first, and
-// the end. Returns how many there are. Bytes 10xxxxxx only continue a character.
-static size_t last_lines(const char *text, size_t bytes, size_t width, size_t rows, size_t starts[MOST_TEXT_ROWS + 1])
+// The lines into which text falls on a screen of that width: the starts of the last `rows` of them,
+// oldest first, and the end. Returns how many there are. Bytes 10xxxxxx only continue a character.
+static size_t last_lines(const char *text, size_t bytes, size_t width, size_t rows,
+                         size_t starts[MOST_TEXT_ROWS + 1])
 {
     size_t count = 1, column = 0;
     starts[0] = 0;
@@ -195,8 +210,8 @@ static void describe(const lane *l, char line[LINE])
     memset(bar, '.', BAR);
     memset(bar, '#', full);
     bar[BAR] = '\0';
-    snprintf(line, LINE, "[%s] %5zu of %zu tokens %9.1f tokens/s %8.2f s%s", bar, l->generated, l->race->most,
-             tokens_per_s(l), seconds(l), l->done ? "  done" : "");
+    snprintf(line, LINE, "[%s] %5zu of %zu tokens %9.1f tokens/s %8.2f s%s", bar, l->generated,
+             l->race->most, tokens_per_s(l), seconds(l), l->done ? "  done" : "");
 }
 
 // A lane's line of figures, its name in colour, and the last lines of its text.
@@ -205,7 +220,8 @@ static void draw_lane(const lane *l, size_t rows, size_t width, const char *colo
     char line[LINE];
     size_t starts[MOST_TEXT_ROWS + 1], lines = last_lines(l->text, l->bytes, width, rows, starts);
     describe(l, line);
-    printf("\r\033[K%s%-*s%s%.*s\n", colour, NAME, l->api->name, *colour ? "\033[0m" : "", (int)width - NAME, line);
+    printf("\r\033[K%s%-*s%s%.*s\n", colour, NAME, l->api->name, *colour ? "\033[0m" : "",
+           (int)width - NAME, line);
     for (size_t i = 0; i < rows; i++)
         print_line(l, i < lines ? starts[i] : 0, i < lines ? starts[i + 1] : 0);
     print_line(l, 0, 0);
@@ -239,8 +255,8 @@ static void print_second(const race *r)
 {
     for (size_t d = 0; d < DECODERS; d++)
         if (!r->lanes[d].done)
-            printf("%-8s %5zu tokens %9.1f tokens/s %8.2f s\n", r->lanes[d].api->name, r->lanes[d].generated,
-                   tokens_per_s(&r->lanes[d]), seconds(&r->lanes[d]));
+            printf("%-8s %5zu tokens %9.1f tokens/s %8.2f s\n", r->lanes[d].api->name,
+                   r->lanes[d].generated, tokens_per_s(&r->lanes[d]), seconds(&r->lanes[d]));
     fflush(stdout);
 }
 
@@ -312,10 +328,11 @@ static status compare(const race *r, size_t *common)
     *common = size_min(a->generated, b->generated);
     for (size_t i = 0; i < *common; i++)
         if (a->ids[r->prompt_tokens + i] != b->ids[r->prompt_tokens + i])
-            return status_fail(
-                "the texts differ from generated token %zu on: %s has id %d, %s has %d; bench verify says "
-                "where it begins",
-                i + 1, a->api->name, a->ids[r->prompt_tokens + i], b->api->name, b->ids[r->prompt_tokens + i]);
+            return status_fail("the texts differ from generated token %zu on: %s has id %d, %s has "
+                               "%d; bench verify says "
+                               "where it begins",
+                               i + 1, a->api->name, a->ids[r->prompt_tokens + i], b->api->name,
+                               b->ids[r->prompt_tokens + i]);
     return NULL;
 }
 
@@ -323,8 +340,8 @@ static status conclude(const race *r)
 {
     size_t common;
     for (size_t d = 0; d < DECODERS; d++)
-        printf("%-8s %5zu tokens in %.2f s, %.1f tokens/s\n", r->lanes[d].api->name, r->lanes[d].generated,
-               (double)r->lanes[d].ns * 1e-9, tokens_per_s(&r->lanes[d]));
+        printf("%-8s %5zu tokens in %.2f s, %.1f tokens/s\n", r->lanes[d].api->name,
+               r->lanes[d].generated, (double)r->lanes[d].ns * 1e-9, tokens_per_s(&r->lanes[d]));
     status failed = compare(r, &common);
     if (failed)
         return failed;
@@ -347,7 +364,8 @@ static status load(race *r)
     if (failed)
         return failed;
     return o->ids ? input_ids(o->ids, strlen(o->ids), r->m->config.V, &r->prompt, &r->prompt_tokens)
-                  : tokenizer_encode(r->t, o->prompt, strlen(o->prompt), &r->prompt, &r->prompt_tokens);
+                  : tokenizer_encode(r->t, o->prompt, strlen(o->prompt), &r->prompt,
+                                     &r->prompt_tokens);
 }
 
 static status prepare_lane(race *r, size_t d)
@@ -359,7 +377,8 @@ static status prepare_lane(race *r, size_t d)
     if (!l->ids)
         return memory_failed("the token ids");
     memcpy(l->ids, r->prompt, r->prompt_tokens * sizeof *l->ids);
-    status failed = sampler_create(&r->o.sampling, r->t ? tokenizer_size(r->t) : r->m->config.V, &l->sampler);
+    status failed =
+        sampler_create(&r->o.sampling, r->t ? tokenizer_size(r->t) : r->m->config.V, &l->sampler);
     return failed ? failed : l->api->create(r->m, r->m->config.T, &l->decoder);
 }
 
@@ -395,11 +414,14 @@ static void release(race *r)
 // What build/naive takes, but for what makes no sense for two.
 static status parse(int argc, char **argv, options *o)
 {
-    const options defaults = {
-        .model = model_default(), .tokens = TOKENS, .prompt = "ROMEO:", .sampling = {.temperature = 0.7f, .top_p = 1}};
+    const options defaults = {.model = model_default(),
+                              .tokens = TOKENS,
+                              .prompt = "ROMEO:",
+                              .sampling = {.temperature = 0.7f, .top_p = 1}};
     status failed = options_parse(argc, argv, &defaults, o);
     if (!failed && (o->json || o->logits || o->all_logits || o->print_ids || o->version))
-        failed = status_fail("a race has no --json, --logits, --all-logits, --print-ids or --version: use build/naive");
+        failed = status_fail("a race has no --json, --logits, --all-logits, --print-ids or "
+                             "--version: use build/naive");
     return failed;
 }
 

@@ -4,8 +4,8 @@
 
 #include "bench/base/options.h"
 
-// `build/bench race [PROMPT]`: both decoders generate the same text at once, one above the other, each on a core of its
-// own where there are two. Exits 1 if the texts differ.
+// `build/bench race [PROMPT]`: both decoders generate the same text at once, one above the other,
+// each on a core of its own where there are two. Exits 1 if the texts differ.
 command race_command;
 
 #endif

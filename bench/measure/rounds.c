@@ -28,7 +28,8 @@ static size_t rounds_left(const rounds *r)
     size_t total = r->job.samples;
     if (total == 0) {
         double left_s = r->job.budget_s - elapsed_s(r);
-        double affordable = (double)r->whole + (r->round_s > 0 && left_s > 0 ? left_s / r->round_s : 0);
+        double affordable =
+            (double)r->whole + (r->round_s > 0 && left_s > 0 ? left_s / r->round_s : 0);
         total = affordable < STATS_MIN_SAMPLES ? STATS_MIN_SAMPLES
                 : affordable > MOST_SAMPLES    ? MOST_SAMPLES
                                                : (size_t)affordable;
@@ -41,7 +42,8 @@ static void plan(rounds *r)
     r->planned_s = elapsed_s(r) + (double)rounds_left(r) * r->round_s;
 }
 
-// The order of a round follows from the seed and the round's number: one that was stopped can go on.
+// The order of a round follows from the seed and the round's number: one that was stopped can go
+// on.
 static void shuffle(rounds *r)
 {
     uint64_t random = random_splitmix64(r->job.seed ^ random_splitmix64(r->whole));
@@ -88,8 +90,8 @@ static status take_sample(rounds *r, size_t cell)
         return failed;
     print_rows(r->csv, r, r->taken, r->samples[cell]);
     if (fflush(r->csv) != 0 || ferror(r->csv))
-        return status_fail("cannot write %s: %s; make room, or name another directory with --out", r->path,
-                           strerror(errno));
+        return status_fail("cannot write %s: %s; make room, or name another directory with --out",
+                           r->path, strerror(errno));
     count(r);
     return NULL;
 }
@@ -130,7 +132,8 @@ static size_t find_cell(const rounds *r, double least)
     return found;
 }
 
-// One sample that does not count: it warms caches, pages and clocks, and shows how long a round will take.
+// One sample that does not count: it warms caches, pages and clocks, and shows how long a round
+// will take.
 static status warm_up(rounds *r, size_t cell)
 {
     double all = 0;
@@ -150,15 +153,18 @@ static void announce(const rounds *r, const char *what)
     const rounds_job *j = &r->job;
     fprintf(stderr, "%s, about %.0f s", what, r->planned_s - r->spent_s);
     if (j->samples == 0 && r->planned_s > 1.1 * j->budget_s)
-        fprintf(stderr, " and not %.0f: fewer than %d samples give no interval", j->budget_s, STATS_MIN_SAMPLES);
+        fprintf(stderr, " and not %.0f: fewer than %d samples give no interval", j->budget_s,
+                STATS_MIN_SAMPLES);
     fputc('\n', stderr);
 }
 
 // Estimates from a short sample what all will take, warms up with the longest, then takes rounds.
 static status measure(rounds *r, const char *what)
 {
-    size_t longest = find_cell(r, 0), probe = find_cell(r, r->job.work(r->job.user, longest) / PROBE_SHARE);
-    status failed = warm_up(r, probe); // pays for memory that nobody has touched: no measure of what follows
+    size_t longest = find_cell(r, 0),
+           probe = find_cell(r, r->job.work(r->job.user, longest) / PROBE_SHARE);
+    status failed =
+        warm_up(r, probe); // pays for memory that nobody has touched: no measure of what follows
     if (!failed)
         failed = warm_up(r, probe);
     if (failed)
@@ -178,7 +184,8 @@ status rounds_run(rounds *r, const char *what)
 {
     status failed = NULL;
     if (rounds_left(r) == 0) {
-        fprintf(stderr, "%s: %zu rounds stand in %s; remove it to measure again\n", what, r->whole, r->path);
+        fprintf(stderr, "%s: %zu rounds stand in %s; remove it to measure again\n", what, r->whole,
+                r->path);
         return NULL;
     }
     const disturbance before = disturbance_so_far();
@@ -232,8 +239,8 @@ static size_t outliers(const rounds *r)
     return found;
 }
 
-// Every sample in the order taken, as the mean of its values' ratios to their medians: first half against second. A
-// median of 0 (bytes may be none) has no ratios.
+// Every sample in the order taken, as the mean of its values' ratios to their medians: first half
+// against second. A median of 0 (bytes may be none) has no ratios.
 static status find_drift(const rounds *r, drift *out)
 {
     double *pace = memory_array(r->taken, sizeof *pace);
@@ -244,7 +251,8 @@ static status find_drift(const rounds *r, drift *out)
         double median = r->samples[cell] ? rounds_estimate(r, cell, value).median : 0;
         for (size_t k = 0; k < r->taken; k++)
             if (r->cell[k] == cell)
-                pace[k] += (median > 0 ? r->values[k * r->job.values + value] / median : 1) / (double)r->job.values;
+                pace[k] += (median > 0 ? r->values[k * r->job.values + value] / median : 1) /
+                           (double)r->job.values;
     }
     *out = r->taken >= 2 ? stats_drift(pace, r->taken) : (drift){0};
     memory_free(pace);
@@ -259,11 +267,14 @@ status rounds_describe(const rounds *r, json_t *about)
         return failed;
     json_t *steal = isnan(r->disturbance.steal_s) ? json_null() : json_real(r->disturbance.steal_s);
     json_t *more =
-        json_pack("{s:I, s:I, s:f, s:b, s:I, s:I, s:f, s:b, s:f, s:o}", "rounds", (json_int_t)r->whole, "requests",
-                  (json_int_t)r->taken, "seconds", elapsed_s(r), "partial", r->partial, "values",
-                  (json_int_t)(r->taken * r->job.values), "outliers", (json_int_t)outliers(r), "drift", found.change,
-                  "drift_clear", found.clear, "involuntary_switches", r->disturbance.switches, "steal_s", steal);
-    failed = more && json_object_update(about, more) == 0 ? NULL : memory_failed("the description of a measurement");
+        json_pack("{s:I, s:I, s:f, s:b, s:I, s:I, s:f, s:b, s:f, s:o}", "rounds",
+                  (json_int_t)r->whole, "requests", (json_int_t)r->taken, "seconds", elapsed_s(r),
+                  "partial", r->partial, "values", (json_int_t)(r->taken * r->job.values),
+                  "outliers", (json_int_t)outliers(r), "drift", found.change, "drift_clear",
+                  found.clear, "involuntary_switches", r->disturbance.switches, "steal_s", steal);
+    failed = more && json_object_update(about, more) == 0
+                 ? NULL
+                 : memory_failed("the description of a measurement");
     json_decref(more);
     return failed;
 }
@@ -281,9 +292,11 @@ status rounds_print_noise(const rounds *r)
     status failed = find_drift(r, &found);
     if (failed)
         return failed;
-    printf("\nNoise: %zu of %zu values are outliers (kept); second half %.1f %% %s than the first%s", outliers(r),
-           r->taken * r->job.values, 100 * fabs(found.change), found.change < 0 ? "faster" : "slower",
-           found.clear ? ", beyond chance: the machine changed its pace" : "");
+    printf(
+        "\nNoise: %zu of %zu values are outliers (kept); second half %.1f %% %s than the first%s",
+        outliers(r), r->taken * r->job.values, 100 * fabs(found.change),
+        found.change < 0 ? "faster" : "slower",
+        found.clear ? ", beyond chance: the machine changed its pace" : "");
     printf("; %.0f involuntary context switches in %.0f s", r->disturbance.switches, elapsed_s(r));
     if (r->disturbance.steal_s > 0)
         printf("; the host took %.1f s", r->disturbance.steal_s);
@@ -303,7 +316,8 @@ status rounds_print_summary(FILE *f, const void *what)
 {
     const rounds *r = what;
     const char *unit = r->job.unit;
-    fprintf(f, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n", r->job.x, unit, unit, unit);
+    fprintf(f, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n", r->job.x, unit,
+            unit, unit);
     for (size_t k = 0; k < r->job.values; k++)
         for (size_t cell = 0; cell < r->job.cells; cell++) {
             if (r->samples[cell] == 0)
@@ -330,9 +344,10 @@ static status print_samples(FILE *f, const void *what)
     return NULL;
 }
 
-// Whether `text` begins with the row that has this label and these numbers; then *value is what it says, and *text
-// stands behind it.
-static bool take_row(const char **text, const char *label, size_t sample, size_t order, double *value)
+// Whether `text` begins with the row that has this label and these numbers; then *value is what it
+// says, and *text stands behind it.
+static bool take_row(const char **text, const char *label, size_t sample, size_t order,
+                     double *value)
 {
     char expected[sizeof(*(rounds *)0).labels[0] + 64];
     int n = snprintf(expected, sizeof expected, "%s,%zu,%zu,", label, sample, order);
@@ -354,8 +369,8 @@ static bool take_over(rounds *r, const char **text)
     for (size_t cell = 0; cell < r->job.cells; cell++) {
         const char *next = *text;
         size_t k = 0;
-        while (k < r->job.values &&
-               take_row(&next, r->labels[cell * r->job.values + k], r->samples[cell], r->taken, &values[k]))
+        while (k < r->job.values && take_row(&next, r->labels[cell * r->job.values + k],
+                                             r->samples[cell], r->taken, &values[k]))
             k++;
         if (k < r->job.values)
             continue;
@@ -388,7 +403,8 @@ static status read_samples(rounds *r, const char *dir, const char *file)
         failed = reserve(r, r->taken + 1);
     while (!failed && take_over(r, &next));
     if (!failed && *next)
-        fprintf(stderr, "note: %s: what follows sample %zu is not whole, and is taken again\n", r->path, r->taken);
+        fprintf(stderr, "note: %s: what follows sample %zu is not whole, and is taken again\n",
+                r->path, r->taken);
     memory_free(text);
     r->whole = fewest(r);
     return failed;
@@ -404,7 +420,8 @@ static status print_labels(rounds *r)
         results_csv_text(f, l.model);
         fprintf(f, ",%s,%s,%zu", l.decoder, l.metric, l.x);
         if (fclose(f) != 0 || r->labels[i][sizeof r->labels[i] - 1] != '\0')
-            return status_fail("%s: the name is too long for the samples' table; use a shorter one", l.model);
+            return status_fail("%s: the name is too long for the samples' table; use a shorter one",
+                               l.model);
     }
     return NULL;
 }
@@ -420,10 +437,12 @@ static status open_file(rounds *r, const char *dir, const char *file, bool resum
         return failed;
     r->csv = fopen(r->path, "a");
     return r->csv ? NULL
-                  : status_fail("cannot write %s: %s; name another directory with --out", r->path, strerror(errno));
+                  : status_fail("cannot write %s: %s; name another directory with --out", r->path,
+                                strerror(errno));
 }
 
-status rounds_open(const rounds_job *job, const char *dir, const char *file, bool resume, rounds *out)
+status rounds_open(const rounds_job *job, const char *dir, const char *file, bool resume,
+                   rounds *out)
 {
     *out = (rounds){.job = *job};
     out->order = memory_array(job->cells, sizeof *out->order);

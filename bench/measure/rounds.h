@@ -1,5 +1,6 @@
-// Measuring many cells fairly: in rounds, each of which takes one sample of every cell in random order. Every sample
-// reaches the disk before the next begins, and a run that was stopped goes on where it stopped.
+// Measuring many cells fairly: in rounds, each of which takes one sample of every cell in random
+// order. Every sample reaches the disk before the next begins, and a run that was stopped goes on
+// where it stopped.
 #ifndef LOCKSTEP_BENCH_ROUNDS_H
 #define LOCKSTEP_BENCH_ROUNDS_H
 
@@ -9,12 +10,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "bench/measure/disturbance.h"
 #include "bench/base/stats.h"
+#include "bench/measure/disturbance.h"
 #include "common/base/file.h"
 #include "common/base/status.h"
 
-// What one number of a sample is: the model it was taken on, the decoder, the metric, and where on the x axis it lies.
+// What one number of a sample is: the model it was taken on, the decoder, the metric, and where on
+// the x axis it lies.
 typedef struct rounds_label {
     const char *model, *decoder, *metric;
     size_t x;
@@ -26,7 +28,7 @@ typedef struct rounds_job {
     const char *x, *unit; // names of columns: "context", "ns"
     size_t cells, values;
     status (*take)(void *user, size_t cell, double *values); // takes one sample: (values)
-    double (*work)(const void *user, size_t cell);           // how long that takes, in any unit, above 0
+    double (*work)(const void *user, size_t cell); // how long that takes, in any unit, above 0
     rounds_label (*label)(const void *user, size_t cell, size_t value);
     void *user;
     size_t samples; // of each cell, or 0: as many as the budget allows, at least STATS_MIN_SAMPLES
@@ -54,18 +56,20 @@ typedef struct rounds {
     FILE *csv;
 } rounds;
 
-// Begins DIR/FILE, with the columns model,decoder,metric,X,sample,order,UNIT. With `resume`, takes over the samples
-// that stand there already, up to the first row that this job would not have written. rounds_close frees what there is,
-// also after a failure.
-status rounds_open(const rounds_job *job, const char *dir, const char *file, bool resume, rounds *out);
+// Begins DIR/FILE, with the columns model,decoder,metric,X,sample,order,UNIT. With `resume`, takes
+// over the samples that stand there already, up to the first row that this job would not have
+// written. rounds_close frees what there is, also after a failure.
+status rounds_open(const rounds_job *job, const char *dir, const char *file, bool resume,
+                   rounds *out);
 void rounds_close(rounds *r);
 
-// Warms up, says on standard error how long it will take ("WHAT, about 60 s"), and measures until there is enough or
-// interrupt_asked.
+// Warms up, says on standard error how long it will take ("WHAT, about 60 s"), and measures until
+// there is enough or interrupt_asked.
 status rounds_run(rounds *r, const char *what);
 
-// What came of it, for a description in JSON: rounds, requests, seconds, partial, and how steady it was: values,
-// outliers, drift, drift_clear, involuntary_switches, steal_s (null if unknown). Set in `about`, an object.
+// What came of it, for a description in JSON: rounds, requests, seconds, partial, and how steady it
+// was: values, outliers, drift, drift_clear, involuntary_switches, steal_s (null if unknown). Set
+// in `about`, an object.
 status rounds_describe(const rounds *r, json_t *about);
 
 // Goes on with seconds and disturbances from what an earlier run has described; before rounds_run.
@@ -74,14 +78,15 @@ void rounds_resume(rounds *r, const json_t *about);
 // One paragraph on how steady it was, for people, to standard output.
 status rounds_print_noise(const rounds *r);
 
-// Samples of a cell so far; its values in the order they were taken, (as many); their median and its interval, which
-// takes one sample at least.
+// Samples of a cell so far; its values in the order they were taken, (as many); their median and
+// its interval, which takes one sample at least.
 size_t rounds_samples(const rounds *r, size_t cell);
 void rounds_values(const rounds *r, size_t cell, size_t value, double *out);
 estimate rounds_estimate(const rounds *r, size_t cell, size_t value);
 
-// For results_write, with the rounds as `what`: model,decoder,metric,X,median_UNIT,ci_lo_UNIT,ci_hi_UNIT,samples. Cells
-// without a sample are left out, and so are bounds of fewer than STATS_MIN_SAMPLES.
+// For results_write, with the rounds as `what`:
+// model,decoder,metric,X,median_UNIT,ci_lo_UNIT,ci_hi_UNIT,samples. Cells without a sample are left
+// out, and so are bounds of fewer than STATS_MIN_SAMPLES.
 status rounds_print_summary(FILE *f, const void *what);
 
 #endif

@@ -1,31 +1,37 @@
-// bench sweep: TTFT, TPOT and step of every decoder over the contexts, all samples interleaved in random order.
+// bench sweep: TTFT, TPOT and step of every decoder over the contexts, all samples interleaved in
+// random order.
 #include <stdio.h>
 #include <string.h>
 
 #include "bench/base/contexts.h"
-#include "bench/cost/cost.h"
 #include "bench/base/interrupt.h"
 #include "bench/base/machine.h"
-#include "bench/measure/measure.h"
-#include "bench/verify/plugin.h"
 #include "bench/base/results.h"
+#include "bench/cost/cost.h"
+#include "bench/measure/measure.h"
 #include "bench/measure/rounds.h"
 #include "bench/measure/workload.h"
+#include "bench/verify/plugin.h"
 #include "common/base/format.h"
-#include "common/kv/kv.h"
 #include "common/base/memory.h"
+#include "common/kv/kv.h"
 
 static const char usage[] =
     "build/bench sweep [options]: time naive and a cached decoder over the contexts\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
-    "  -c, --contexts 16,32,100-103   tokens of context, below the model's limit (default: 16, 32, 64, ... and limit - "
+    "  -c, --contexts 16,32,100-103   tokens of context, below the model's limit (default: 16, 32, "
+    "64, ... and limit - "
     "1)\n"
-    "  -b, --budget SECONDS           measure for that long (default 120), and take 6 to 100 samples of each\n"
-    "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or more\n"
+    "  -b, --budget SECONDS           measure for that long (default 120), and take 6 to 100 "
+    "samples of each\n"
+    "  -n, --samples N                take N samples of each instead, however long it lasts; 6 or "
+    "more\n"
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
-    "  -o, --out DIR                  where samples.csv, summary.csv, memory.csv, context.json go (default: "
+    "  -o, --out DIR                  where samples.csv, summary.csv, memory.csv, context.json go "
+    "(default: "
     "build/results)\n"
-    "  -d, --decoder FILE.so          time this plug-in in place of kvcache (make mine SRC=yours.c builds one)\n"
+    "  -d, --decoder FILE.so          time this plug-in in place of kvcache (make mine SRC=yours.c "
+    "builds one)\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
 enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13, LONGEST_NAME = 24 };
@@ -44,12 +50,13 @@ typedef struct sweep {
     char dir[FILE_PATH_SIZE];
 } sweep;
 
-// One request: a prompt of t tokens, then up to GENERATED tokens. Room in the context leaves two at least, since t <
-// n_ctx.
+// One request: a prompt of t tokens, then up to GENERATED tokens. Room in the context leaves two at
+// least, since t < n_ctx.
 static status take(void *user, size_t cell, double *ns)
 {
     sweep *s = user;
-    size_t t = s->context[cell % s->contexts], N = t + GENERATED - 1 <= s->m->config.T ? GENERATED : 2;
+    size_t t = s->context[cell % s->contexts],
+           N = t + GENERATED - 1 <= s->m->config.T ? GENERATED : 2;
     double at_ns[GENERATED];
     status failed = workload_request(&s->work, cell / s->contexts, t, N, at_ns);
     if (!failed && plugin_complaint())
@@ -65,7 +72,8 @@ static status take(void *user, size_t cell, double *ns)
 static double work(const void *user, size_t cell)
 {
     const sweep *s = user;
-    return cost_request(&s->m->config, cell / s->contexts == 0, s->context[cell % s->contexts], GENERATED);
+    return cost_request(&s->m->config, cell / s->contexts == 0, s->context[cell % s->contexts],
+                        GENERATED);
 }
 
 static const char *name_of(const sweep *s, size_t which)
@@ -98,8 +106,8 @@ static status measure(sweep *s)
     status failed = rounds_open(&job, s->dir, "samples.csv", false, &s->rounds);
     if (failed)
         return failed;
-    snprintf(what, sizeof what, "sweep of %s: %zu context%s, %d decoders", model_label(s->m), s->contexts,
-             s->contexts == 1 ? "" : "s", DECODERS);
+    snprintf(what, sizeof what, "sweep of %s: %zu context%s, %d decoders", model_label(s->m),
+             s->contexts, s->contexts == 1 ? "" : "s", DECODERS);
     return rounds_run(&s->rounds, what);
 }
 
@@ -121,9 +129,11 @@ static status write_context(const sweep *s)
     status failed = machine_context(s->m, &context);
     if (failed)
         return failed;
-    json_t *about = json_pack("{s:I, s:s*}", "seed", (json_int_t)s->o->seed, "plugin_sha256", plugin_digest());
-    failed = json_object_set_new(context, "sweep", about) == 0 ? rounds_describe(&s->rounds, about)
-                                                               : memory_failed("the description of this sweep");
+    json_t *about =
+        json_pack("{s:I, s:s*}", "seed", (json_int_t)s->o->seed, "plugin_sha256", plugin_digest());
+    failed = json_object_set_new(context, "sweep", about) == 0
+                 ? rounds_describe(&s->rounds, about)
+                 : memory_failed("the description of this sweep");
     if (!failed)
         failed = results_write_json(s->dir, "context.json", context);
     json_decref(context);
@@ -144,10 +154,13 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
     double step[DECODERS] = {0};
     size_t last = (DECODERS - 1) * s->contexts + i;
     printf("%9zu  %10s", s->context[i],
-           rounds_samples(&s->rounds, last) ? format_ns(rounds_estimate(&s->rounds, last, TTFT).median, text) : "-");
+           rounds_samples(&s->rounds, last)
+               ? format_ns(rounds_estimate(&s->rounds, last, TTFT).median, text)
+               : "-");
     for (size_t d = 0; d < DECODERS; d++) {
         size_t cell = d * s->contexts + i;
-        step[d] = rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
+        step[d] =
+            rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
         printf("  %*s", step_column(s, d), step[d] > 0 ? format_ns(step[d], text) : "-");
     }
     if (s->context[i] < verified && step[0] > 0 && step[DECODERS - 1] > 0)
@@ -161,20 +174,23 @@ static void print_table(const sweep *s)
 {
     const char *cached = name_of(s, DECODERS - 1);
     size_t verified = results_verified(s->m, plugin_digest());
-    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m), s->rounds.partial ? ", PARTIAL" : "",
-           s->rounds.whole, "context", "TTFT");
+    printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m),
+           s->rounds.partial ? ", PARTIAL" : "", s->rounds.whole, "context", "TTFT");
     for (size_t d = 0; d < DECODERS; d++)
         printf("  %*s%s", step_column(s, d) - (int)strlen(name_of(s, d)), "step ", name_of(s, d));
     printf("  %8s  %10s\n", "speed-up", "KV");
     for (size_t i = 0; i < s->contexts; i++)
         print_table_row(s, i, verified);
-    printf(s->plugin ? "\nTTFT is that of %s; KV counts keys and values in float32, whatever %s keeps."
-                     : "\nTTFT is that of %s; the prefill of %s is the same work.",
+    printf(s->plugin
+               ? "\nTTFT is that of %s; KV counts keys and values in float32, whatever %s keeps."
+               : "\nTTFT is that of %s; the prefill of %s is the same work.",
            cached, s->plugin ? cached : name_of(s, 0));
     printf(" Intervals are in %s/summary.csv.\n", s->dir);
     if (s->contexts > 0 && s->context[s->contexts - 1] >= verified)
-        printf("A speed-up is shown where this build has passed `build/bench verify -m %s%s%s`: so far %zu tokens.\n",
-               model_label(s->m), s->plugin ? " --decoder " : "", s->plugin ? s->o->decoder : "", verified);
+        printf("A speed-up is shown where this build has passed `build/bench verify -m %s%s%s`: so "
+               "far %zu tokens.\n",
+               model_label(s->m), s->plugin ? " --decoder " : "", s->plugin ? s->o->decoder : "",
+               verified);
 }
 
 static status report(const sweep *s)
@@ -194,9 +210,11 @@ static status choose_contexts(sweep *s, int *exit_code)
 {
     size_t limit = s->m->config.T - 1;
     if (limit == 0)
-        return status_fail("%s: a context of one token leaves no step to time; use another model", model_label(s->m));
-    return s->o->contexts ? bench_options_contexts(s->o->contexts, limit, &s->context, &s->contexts, exit_code)
-                          : contexts_doubling(limit, &s->context, &s->contexts);
+        return status_fail("%s: a context of one token leaves no step to time; use another model",
+                           model_label(s->m));
+    return s->o->contexts
+               ? bench_options_contexts(s->o->contexts, limit, &s->context, &s->contexts, exit_code)
+               : contexts_doubling(limit, &s->context, &s->contexts);
 }
 
 static status run(sweep *s, int *exit_code)
@@ -222,9 +240,12 @@ static void release(sweep *s)
 // The plug-in's name goes into the CSVs, where it tells whose a row is, and onto the plots.
 static status check_name(const char *name)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+";
-    if (!*name || name[strspn(name, allowed)] || strlen(name) > LONGEST_NAME || strcmp(name, decoders[0]->name) == 0)
-        return status_fail("the plug-in's name is '%.40s': name it in lockstep_decoder with at most %d letters, digits "
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+";
+    if (!*name || name[strspn(name, allowed)] || strlen(name) > LONGEST_NAME ||
+        strcmp(name, decoders[0]->name) == 0)
+        return status_fail("the plug-in's name is '%.40s': name it in lockstep_decoder with at "
+                           "most %d letters, digits "
                            "and -_.+, and not %s",
                            name, LONGEST_NAME, decoders[0]->name);
     return NULL;
@@ -265,5 +286,6 @@ status sweep_command(int argc, char **argv, int *exit_code)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)
         return failed;
-    return o.decoder ? plugin_contain(sweep_body, &o, o.timeout_s, exit_code) : sweep_body(&o, exit_code);
+    return o.decoder ? plugin_contain(sweep_body, &o, o.timeout_s, exit_code)
+                     : sweep_body(&o, exit_code);
 }

@@ -2,9 +2,9 @@
 #include "bench/measure/workload.h"
 
 #include "bench/base/contexts.h"
-#include "common/kv/attention.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/kv/attention.h"
 #include "common/math/rowops.h"
 #include "common/model/synthetic.h"
 
@@ -48,8 +48,9 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
         w->tokens[t + n] = sampler_choose(w->greedy, logits);
         at_ns[n] = (double)(clock_ns() - begin);
         if (w->tokens[t + n] < 0)
-            return status_fail("%s: the logits are not finite numbers after %zu tokens; verify names the place",
-                               model_label(w->m), t + n);
+            return status_fail(
+                "%s: the logits are not finite numbers after %zu tokens; verify names the place",
+                model_label(w->m), t + n);
     }
     return NULL;
 }

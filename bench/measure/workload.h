@@ -3,8 +3,8 @@
 #define LOCKSTEP_BENCH_WORKLOAD_H
 
 #include "bench/verify/decoders.h"
-#include "common/math/activations.h"
 #include "common/kv/kv.h"
+#include "common/math/activations.h"
 #include "common/text/sampler.h"
 
 // Every decoder on one model, ready for its whole context.
@@ -16,13 +16,14 @@ typedef struct workload {
     int *tokens; // (T + 1)
 } workload;
 
-// The decoders of bench/verify/decoders.h, in which `guest`, if it is not NULL, takes the last one's place. After a failure
-// too, workload_free frees what there is.
+// The decoders of bench/verify/decoders.h, in which `guest`, if it is not NULL, takes the last
+// one's place. After a failure too, workload_free frees what there is.
 status workload_create(const model *m, const decoder_api *guest, workload *out);
 void workload_free(workload *w);
 
-// One request to decoder `which`, which is reset first: a prompt of the first t fixed tokens (bench/base/contexts.h), then N
-// generated ones; t + N - 1 <= T. at_ns (N): when each had been chosen, counted from handing over the prompt.
+// One request to decoder `which`, which is reset first: a prompt of the first t fixed tokens
+// (bench/base/contexts.h), then N generated ones; t + N - 1 <= T. at_ns (N): when each had been
+// chosen, counted from handing over the prompt.
 status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns);
 
 // Rows and a filled cache, to time the parts of a step on their own.
@@ -36,10 +37,11 @@ typedef struct parts {
 status parts_create(const model *m, parts *out);
 void parts_free(parts *p);
 
-// Nanoseconds that the rows first..t take in all layers: of attention over the keys 0..t, and of the four matrices.
-// first = 0 is what a naive step does at context t, first = t a cached one. Repeated for a millisecond at least, and
-// the mean is returned: caches are as warm as so many bytes allow. A naive step has the keys and values of one layer at
-// a time, in the same memory for all, so its attention is timed on one layer and multiplied.
+// Nanoseconds that the rows first..t take in all layers: of attention over the keys 0..t, and of
+// the four matrices. first = 0 is what a naive step does at context t, first = t a cached one.
+// Repeated for a millisecond at least, and the mean is returned: caches are as warm as so many
+// bytes allow. A naive step has the keys and values of one layer at a time, in the same memory for
+// all, so its attention is timed on one layer and multiplied.
 double parts_attention_ns(parts *p, size_t first, size_t t);
 double parts_linear_ns(parts *p, size_t first, size_t t);
 

@@ -60,8 +60,9 @@ static const char *variable_of(const char *value)
     static const struct {
         unsigned rgb;
         const char *variable;
-    } palette[] = {{0xffffff, "var(--paper)"}, {0x1f2328, "var(--ink)"},   {0x000000, "var(--ink)"},
-                   {0xd8dee4, "var(--faint)"}, {0xd55e00, "var(--naive)"}, {0x0072b2, "var(--cached)"}};
+    } palette[] = {{0xffffff, "var(--paper)"}, {0x1f2328, "var(--ink)"},
+                   {0x000000, "var(--ink)"},   {0xd8dee4, "var(--faint)"},
+                   {0xd55e00, "var(--naive)"}, {0x0072b2, "var(--cached)"}};
     unsigned r, g, b, rgb = 0x1000000;
     if (sscanf(value, "rgb(%u,%u,%u)", &r, &g, &b) == 3 && (r | g | b) < 256)
         rgb = r << 16 | g << 8 | b;
@@ -114,7 +115,9 @@ static status print_attribute(reader *r, const char *name)
         fprintf(r->f, " id=\"%s-", r->prefix);
     else if (strcmp(name, "xlink:href") == 0 || strcmp(name, "href") == 0) {
         if (*value++ != '#')
-            return status_fail("%s: it refers to something outside itself; draw it again with make plots", r->path);
+            return status_fail(
+                "%s: it refers to something outside itself; draw it again with make plots",
+                r->path);
         fprintf(r->f, " href=\"#%s-", r->prefix);
     } else if (is_one_of(name, kept)) {
         const char *variable = variable_of(value);
@@ -129,8 +132,9 @@ static status print_attribute(reader *r, const char *name)
 
 static status cut(const reader *r)
 {
-    return status_fail("%s: the drawing was cut short, or is none of gnuplot's; draw it again with make plots",
-                       r->path);
+    return status_fail(
+        "%s: the drawing was cut short, or is none of gnuplot's; draw it again with make plots",
+        r->path);
 }
 
 static status take_name(reader *r, char name[NAME])
@@ -185,7 +189,8 @@ static status print_root_attribute(reader *r, const char *name)
 static void close_element(reader *r)
 {
     if (!r->hidden)
-        fprintf(r->f, "</%s>%s", r->open[r->depth - 1], strcmp(r->open[r->depth - 1], "g") == 0 ? "\n" : "");
+        fprintf(r->f, "</%s>%s", r->open[r->depth - 1],
+                strcmp(r->open[r->depth - 1], "g") == 0 ? "\n" : "");
     r->depth--;
     if (r->depth < r->hidden)
         r->hidden = 0;
@@ -193,9 +198,11 @@ static void close_element(reader *r)
 
 static status open_element(reader *r)
 {
-    static const char *const shown[] = {"svg",  "g",     "defs",    "circle",   "path", "rect", "use",
-                                        "text", "tspan", "polygon", "polyline", "line", NULL};
-    static const char *const dropped[] = {"title", "desc", "filter", "feFlood", "feComposite", NULL};
+    static const char *const shown[] = {"svg",      "g",    "defs", "circle", "path",
+                                        "rect",     "use",  "text", "tspan",  "polygon",
+                                        "polyline", "line", NULL};
+    static const char *const dropped[] = {"title",   "desc",        "filter",
+                                          "feFlood", "feComposite", NULL};
     char attribute[NAME];
     if (r->depth == DEEPEST || (r->depth == 0 && r->drawn))
         return cut(r);
@@ -204,8 +211,9 @@ static status open_element(reader *r)
     if (!failed && (r->depth == 1) != (strcmp(name, "svg") == 0))
         failed = cut(r);
     if (!failed && !is_one_of(name, shown) && !is_one_of(name, dropped))
-        failed =
-            status_fail("%s: it holds <%s>, which no drawing here needs; draw it again with make plots", r->path, name);
+        failed = status_fail(
+            "%s: it holds <%s>, which no drawing here needs; draw it again with make plots",
+            r->path, name);
     if (!failed && !r->hidden && is_one_of(name, dropped))
         r->hidden = r->depth;
     if (!failed && !r->hidden)
@@ -213,7 +221,8 @@ static status open_element(reader *r)
     for (skip_space(r); !failed && *r->at != '>' && *r->at != '/'; skip_space(r)) {
         failed = take_attribute(r, attribute);
         if (!failed && !r->hidden)
-            failed = r->depth == 1 ? print_root_attribute(r, attribute) : print_attribute(r, attribute);
+            failed =
+                r->depth == 1 ? print_root_attribute(r, attribute) : print_attribute(r, attribute);
     }
     if (failed)
         return failed;
@@ -262,7 +271,8 @@ static void take_words(reader *r)
     }
 }
 
-status drawing_inline(FILE *f, const char *path, const char *svg, const char *prefix, const char *title)
+status drawing_inline(FILE *f, const char *path, const char *svg, const char *prefix,
+                      const char *title)
 {
     reader *r = memory_array(1, sizeof *r);
     if (!r)

@@ -1,4 +1,5 @@
-// The page: one file with everything in it, which can be read without a network, without scripts, and on paper.
+// The page: one file with everything in it, which can be read without a network, without scripts,
+// and on paper.
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -142,8 +143,8 @@ static void print_verified_rows(FILE *f, const report_data *r)
     json_array_foreach(r->verified, i, v)
     {
         const char *name = text_of(v, "model");
-        static const char *const counts[] = {"longest", "logits", "logits_differing", "keys_and_values",
-                                             "keys_and_values_differing"};
+        static const char *const counts[] = {"longest", "logits", "logits_differing",
+                                             "keys_and_values", "keys_and_values_differing"};
         fputs("<tr><th scope=\"row\" class=\"left\">", f);
         drawing_text(f, name ? name : "unnamed");
         if (text_of(v, "plugin_sha256") && text_of(v, "decoder")) {
@@ -181,7 +182,8 @@ static bool all_passed(const report_data *r)
 }
 
 // "0 of 2,721,792 logits"
-static void print_share(FILE *f, const report_data *r, const char *differing, const char *compared, const char *what)
+static void print_share(FILE *f, const report_data *r, const char *differing, const char *compared,
+                        const char *what)
 {
     report_whole(f, total_of(r, differing));
     fputs(" of ", f);
@@ -192,33 +194,45 @@ static void print_share(FILE *f, const report_data *r, const char *differing, co
 static void print_verdict(FILE *f, const report_data *r)
 {
     const bool any = json_array_size(r->verified) > 0, passed = any && all_passed(r);
-    fprintf(f, "<div class=\"verdict %s\" id=\"verdict\">\n<p class=\"said\">", !any ? "" : passed ? "good" : "bad");
+    fprintf(f, "<div class=\"verdict %s\" id=\"verdict\">\n<p class=\"said\">",
+            !any     ? ""
+            : passed ? "good"
+                     : "bad");
     if (!any) {
-        fputs("Nothing here has been verified.</p>\n<p>The builds that measured have not compared the decoders, so no "
-              "speed-up is shown. <code>build/bench verify</code> compares them; <code>make bench</code> verifies "
+        fputs("Nothing here has been verified.</p>\n<p>The builds that measured have not compared "
+              "the decoders, so no "
+              "speed-up is shown. <code>build/bench verify</code> compares them; <code>make "
+              "bench</code> verifies "
               "before it measures.</p>\n</div>\n",
               f);
         return;
     }
-    fprintf(f, "<span class=\"mark\" aria-hidden=\"true\">%s</span> ", passed ? "&#10003;" : "&#10007;");
+    fprintf(f, "<span class=\"mark\" aria-hidden=\"true\">%s</span> ",
+            passed ? "&#10003;" : "&#10007;");
     print_share(f, r, "logits_differing", "logits", "logits differ.</p>\n<p>");
     print_share(f, r, "keys_and_values_differing", "keys_and_values", "keys and values differ. ");
-    fputs(passed ? "The decoder with a cache and the one that recomputes everything agree in every bit, however a "
-                   "context was reached: token by token, in chunks, at once, and after rollbacks.</p>\n</div>\n"
-                 : "<strong>The decoders do not agree</strong>, so no speed-up is shown for the models where they "
+    fputs(passed ? "The decoder with a cache and the one that recomputes everything agree in every "
+                   "bit, however a "
+                   "context was reached: token by token, in chunks, at once, and after "
+                   "rollbacks.</p>\n</div>\n"
+                 : "<strong>The decoders do not agree</strong>, so no speed-up is shown for the "
+                   "models where they "
                    "differ. <code>build/bench verify</code> says where they part.</p>\n</div>\n",
           f);
     report_table_begin(f, "verdict", "table", "What was compared, bit for bit");
     fputs("<thead><tr><th scope=\"col\" class=\"left\">model</th><th scope=\"col\">context</th>"
-          "<th scope=\"col\">logits</th><th scope=\"col\">differ</th><th scope=\"col\">keys and values</th>"
+          "<th scope=\"col\">logits</th><th scope=\"col\">differ</th><th scope=\"col\">keys and "
+          "values</th>"
           "<th scope=\"col\">differ</th><th scope=\"col\">build</th><th "
           "scope=\"col\">digest</th></tr></thead>\n<tbody>\n",
           f);
     print_verified_rows(f, r);
     report_table_end(f);
-    fputs("<p class=\"small\">By <code>build/bench verify -m MODEL</code>. Context: the longest compared, in tokens. "
+    fputs("<p class=\"small\">By <code>build/bench verify -m MODEL</code>. Context: the longest "
+          "compared, in tokens. "
           "Build: "
-          "the SHA-256 of the program. Digest: that of the recomputed logits, the same on every machine.</p>\n",
+          "the SHA-256 of the program. Digest: that of the recomputed logits, the same on every "
+          "machine.</p>\n",
           f);
 }
 
@@ -234,12 +248,14 @@ static void print_noise(FILE *f, const json_t *run)
     fputs(" rounds, ", f);
     report_whole(f, number_of(run, "requests"));
     fprintf(f, " samples in %.0f&#160;s%s; ", number_of(run, "seconds"),
-            json_is_true(json_object_get(run, "partial")) ? ", <strong>partial</strong>: it was stopped early" : "");
+            json_is_true(json_object_get(run, "partial"))
+                ? ", <strong>partial</strong>: it was stopped early"
+                : "");
     report_whole(f, number_of(run, "outliers"));
     fputs(" of ", f);
     report_whole(f, number_of(run, "values"));
-    fprintf(f, " values are outliers (kept); second half %.1f&#160;%% %s than the first%s; ", 100 * fabs(change),
-            change < 0 ? "faster" : "slower",
+    fprintf(f, " values are outliers (kept); second half %.1f&#160;%% %s than the first%s; ",
+            100 * fabs(change), change < 0 ? "faster" : "slower",
             json_is_true(json_object_get(run, "drift_clear")) ? ", beyond chance" : "");
     report_whole(f, number_of(run, "involuntary_switches"));
     fputs(" involuntary context switches", f);
@@ -268,7 +284,8 @@ static void print_range(FILE *f, const measured *m, const json_t *run)
 // Whether this was measured where, and by what, the page says at its top.
 static bool is_elsewhere(const json_t *here, const json_t *there)
 {
-    static const char *const told_by[][2] = {{"machine", "cpu"}, {"machine", "cores"}, {"build", "sha256"}};
+    static const char *const told_by[][2] = {
+        {"machine", "cpu"}, {"machine", "cores"}, {"build", "sha256"}};
     for (size_t i = 0; i < sizeof told_by / sizeof *told_by; i++)
         if (!json_equal(json_object_get(json_object_get(here, told_by[i][0]), told_by[i][1]),
                         json_object_get(json_object_get(there, told_by[i][0]), told_by[i][1])))
@@ -288,9 +305,11 @@ static const json_t *first_context(const report_data *r)
 static void print_run(FILE *f, const report_data *r, const story *s)
 {
     const measured *m = &r->of[s->of];
-    const bool counted = !m->curve && !s->metric; // then it does not matter how steady the machine was
+    const bool counted =
+        !m->curve && !s->metric; // then it does not matter how steady the machine was
     const json_t *run = about(m), *machine = json_object_get(m->context, "machine"),
-                 *build = json_object_get(m->context, "build"), *weights = json_object_get(m->context, "model");
+                 *build = json_object_get(m->context, "build"),
+                 *weights = json_object_get(m->context, "model");
     fprintf(f, "<p class=\"small\">%s by <code>", m->context && counted ? "Counted" : "Measured");
     drawing_text(f, m->command);
     fputs("</code>", f);
@@ -307,7 +326,8 @@ static void print_run(FILE *f, const report_data *r, const story *s)
     fputs("): ", f);
     print_noise(f, run);
     print_range(f, m, run);
-    fprintf(f, "Load at the start: %.1f. ", number_of(json_object_get(m->context, "system"), "load_1min"));
+    fprintf(f, "Load at the start: %.1f. ",
+            number_of(json_object_get(m->context, "system"), "load_1min"));
     if (is_elsewhere(m->context, first_context(r))) {
         fputs("<strong>Another machine or build</strong> than the one above: ", f);
         drawing_text(f, text_of(machine, "cpu") ? text_of(machine, "cpu") : "unknown processor");
@@ -328,7 +348,8 @@ static void print_conclusion(FILE *f, const measured *m)
     text += strspn(text, "\n");
     if (!*text)
         return;
-    const char *element = strchr(text, '\n') == text + strlen(text) - 1 ? "p" : "pre"; // one line is no table
+    const char *element =
+        strchr(text, '\n') == text + strlen(text) - 1 ? "p" : "pre"; // one line is no table
     fprintf(f, "<h3>What follows</h3>\n<%s>", element);
     drawing_text(f, text);
     fprintf(f, "</%s>\n", element);
@@ -337,7 +358,9 @@ static void print_conclusion(FILE *f, const measured *m)
 static void print_figure(FILE *f, const report_data *r, const story *s, size_t i)
 {
     if (!report_may_compare(r, s)) {
-        fputs("<p class=\"note\">The picture is left out: not all that it shows was verified.</p>\n", f);
+        fputs(
+            "<p class=\"note\">The picture is left out: not all that it shows was verified.</p>\n",
+            f);
         return;
     }
     if (!r->pictures[i]) {
@@ -345,7 +368,8 @@ static void print_figure(FILE *f, const report_data *r, const story *s, size_t i
         return;
     }
     fprintf(f,
-            "<figure>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"%s-shows\">\n%s</div>\n",
+            "<figure>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" "
+            "aria-labelledby=\"%s-shows\">\n%s</div>\n",
             s->id, r->pictures[i]);
     fprintf(f, "<figcaption id=\"%s-shows\">%s.</figcaption>\n</figure>\n", s->id, s->shows);
 }
@@ -354,8 +378,8 @@ static status print_section(FILE *f, const report_data *r, size_t i)
 {
     const story *s = &report_stories[i];
     const measured *m = &r->of[s->of];
-    fprintf(f, "<section id=\"%s\" aria-labelledby=\"%s-head\">\n<h2 id=\"%s-head\">%zu. %s</h2>\n", s->id, s->id,
-            s->id, i + 1, s->title);
+    fprintf(f, "<section id=\"%s\" aria-labelledby=\"%s-head\">\n<h2 id=\"%s-head\">%zu. %s</h2>\n",
+            s->id, s->id, s->id, i + 1, s->title);
     fputs("<p class=\"question\">", f);
     report_prose(f, s->question ? s->question : m->question);
     fputs("</p>\n", f);
@@ -369,8 +393,10 @@ static status print_section(FILE *f, const report_data *r, size_t i)
         report_answer(f, r, s);
         print_figure(f, r, s, i);
     }
-    fprintf(f, "<div class=\"theory\">\n<h3>Theory</h3>\n<p class=\"formula\">%s</p>\n<p>%s</p>\n</div>\n", s->formula,
-            s->theory);
+    fprintf(
+        f,
+        "<div class=\"theory\">\n<h3>Theory</h3>\n<p class=\"formula\">%s</p>\n<p>%s</p>\n</div>\n",
+        s->formula, s->theory);
     status failed = NULL;
     if (!*m->problem) {
         failed = report_tables(f, r, s);
@@ -409,7 +435,8 @@ static const char *bytes_text(const json_t *object, const char *key, char text[F
 
 static void print_machine(FILE *f, const json_t *context)
 {
-    const json_t *machine = json_object_get(context, "machine"), *system = json_object_get(context, "system"),
+    const json_t *machine = json_object_get(context, "machine"),
+                 *system = json_object_get(context, "system"),
                  *build = json_object_get(context, "build");
     char cores[FORMAT_ROOM], a[FORMAT_ROOM], b[FORMAT_ROOM], c[FORMAT_ROOM], caches[128];
     if (!context)
@@ -428,26 +455,38 @@ static void print_machine(FILE *f, const json_t *context)
     print_item(f, "Flags", text_of(build, "flags"));
     fputs("<dt>Build</dt><dd>", f);
     print_digest(f, text_of(build, "sha256"));
-    fputs("</dd>\n</dl>\n<p class=\"small\">Everything is timed on one thread, with no other running. Memory is what "
+    fputs("</dd>\n</dl>\n<p class=\"small\">Everything is timed on one thread, with no other "
+          "running. Memory is what "
           "was available at the start.</p>\n",
           f);
 }
 
 static const char method[] =
-    "<section id=\"method\" aria-labelledby=\"method-head\">\n<h2 id=\"method-head\">How to read the numbers</h2>\n"
-    "<p>Samples are taken in rounds, each of which takes one of every cell in random order. Shown is the median, with "
-    "the interval between two of the sorted samples that holds the true median with 95&#160;% or more, whatever the "
-    "distribution. No sample is dropped. <b>ttft</b> is the time from a prompt&#8217;s ids to its first generated "
-    "token, <b>step</b> the time of the one step that extends a context. All numbers have three significant digits."
+    "<section id=\"method\" aria-labelledby=\"method-head\">\n<h2 id=\"method-head\">How to read "
+    "the numbers</h2>\n"
+    "<p>Samples are taken in rounds, each of which takes one of every cell in random order. Shown "
+    "is the median, with "
+    "the interval between two of the sorted samples that holds the true median with 95&#160;% or "
+    "more, whatever the "
+    "distribution. No sample is dropped. <b>ttft</b> is the time from a prompt&#8217;s ids to its "
+    "first generated "
+    "token, <b>step</b> the time of the one step that extends a context. All numbers have three "
+    "significant digits."
     "</p>\n"
-    "<p>A slope is that of a straight line through the points (ln x, ln y), with Student&#8217;s interval. The "
-    "coefficients of a + b x + c x&#178; are the best that are not negative, weighted for equal relative errors; a "
-    "coefficient of 0 comes with the largest value that the points still allow. Models are ranked by AICc.</p>\n"
-    "<p>Letters: T tokens in the sequence, t tokens of context, C channels, F width of the feed-forward layer, L "
+    "<p>A slope is that of a straight line through the points (ln x, ln y), with Student&#8217;s "
+    "interval. The "
+    "coefficients of a + b x + c x&#178; are the best that are not negative, weighted for equal "
+    "relative errors; a "
+    "coefficient of 0 comes with the largest value that the points still allow. Models are ranked "
+    "by AICc.</p>\n"
+    "<p>Letters: T tokens in the sequence, t tokens of context, C channels, F width of the "
+    "feed-forward layer, L "
     "layers, V size of the vocabulary.</p>\n"
     "<p>All of this stands in <code>results.json</code> beside this page, and the samples in "
-    "<code>build/results</code>. The course explains it: chapter 4 how it is measured, chapter 8 what is counted, "
-    "chapter 9 how curves are fitted, chapter 10 the roofline, chapter 11 this report.</p>\n</section>\n";
+    "<code>build/results</code>. The course explains it: chapter 4 how it is measured, chapter 8 "
+    "what is counted, "
+    "chapter 9 how curves are fitted, chapter 10 the roofline, chapter 11 this "
+    "report.</p>\n</section>\n";
 
 status report_print_page(FILE *f, const void *what)
 {
@@ -459,11 +498,14 @@ status report_print_page(FILE *f, const void *what)
             "<!DOCTYPE html>\n<html lang=\"en-GB\">\n<head>\n<meta charset=\"utf-8\">\n"
             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
             "<meta name=\"color-scheme\" content=\"light dark\">\n"
-            "<title>What a KV cache buys: Lockstep&#8217;s report</title>\n<style>\n%s%s</style>\n</head>\n<body>\n",
+            "<title>What a KV cache buys: Lockstep&#8217;s "
+            "report</title>\n<style>\n%s%s</style>\n</head>\n<body>\n",
             style, narrow_and_printed);
     fprintf(f,
-            "<header>\n<h1>What a KV cache buys</h1>\n<p class=\"lead\">Two GPT-2 decoders in lockstep: one recomputes "
-            "every row for each new token, one keeps keys and values. First whether they agree, then what it is worth. "
+            "<header>\n<h1>What a KV cache buys</h1>\n<p class=\"lead\">Two GPT-2 decoders in "
+            "lockstep: one recomputes "
+            "every row for each new token, one keeps keys and values. First whether they agree, "
+            "then what it is worth. "
             "Lockstep %s, written on %s.</p>\n</header>\n<main>\n",
             LOCKSTEP_VERSION, date);
     print_verdict(f, r);
@@ -472,6 +514,9 @@ status report_print_page(FILE *f, const void *what)
     status failed = NULL;
     for (size_t i = 0; i < REPORT_STORIES && !failed; i++)
         failed = print_section(f, r, i);
-    fprintf(f, "%s</main>\n<footer>\n<p>Made by <code>make report</code>.</p>\n</footer>\n</body>\n</html>\n", method);
+    fprintf(f,
+            "%s</main>\n<footer>\n<p>Made by <code>make "
+            "report</code>.</p>\n</footer>\n</body>\n</html>\n",
+            method);
     return failed;
 }

@@ -1,4 +1,5 @@
-// bench report: reads what verify, sweep, curves and roofline have left, and writes report/index.html and results.json.
+// bench report: reads what verify, sweep, curves and roofline have left, and writes
+// report/index.html and results.json.
 #include "bench/report/report.h"
 
 #include <math.h>
@@ -7,25 +8,28 @@
 #include <string.h>
 #include <time.h>
 
-#include "bench/report/drawing.h"
 #include "bench/base/results.h"
+#include "bench/report/drawing.h"
 #include "common/base/memory.h"
-#include "common/model/model.h"
 #include "common/base/version.h"
+#include "common/model/model.h"
 
 enum { SCHEMA_VERSION = 1, NAME = 64, MOST_MEDIANS = 10000 };
 
 static const char usage[] =
-    "build/bench report [options] [DIR]: one page of everything that was verified and measured, and one file\n\n"
+    "build/bench report [options] [DIR]: one page of everything that was verified and measured, "
+    "and one file\n\n"
     "  DIR            where results/ and plots/ are (default: the folder of this program, build)\n"
     "  -o, --out DIR  where index.html and results.json go (default: DIR/report)\n\n"
     "`make report` draws the plots first.\n";
 
 static const char summary_columns[] = "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples";
-static const char fit_columns[] = "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,"
-                                  "a,a_lo,a_hi,b,b_lo,b_hi,c,c_lo,c_hi,rms_relative";
-static const char roofline_columns[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,"
-                                       "ci_lo_ns,ci_hi_ns,gflops,roof_gflops,share";
+static const char fit_columns[] =
+    "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,"
+    "a,a_lo,a_hi,b,b_lo,b_hi,c,c_lo,c_hi,rms_relative";
+static const char roofline_columns[] =
+    "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,"
+    "ci_lo_ns,ci_hi_ns,gflops,roof_gflops,share";
 enum { MODEL, DECODER, METRIC, X, MEDIAN, LO, HI, SAMPLES }; // columns of a summary
 
 static const char *text_at(const json_t *object, const char *key, const char *inner)
@@ -49,14 +53,17 @@ size_t report_verified(const report_data *r, const measured *m, const char *mode
 {
     const char *build = text_at(m->context, "build", "sha256");
     const char *plugin = json_string_value(json_object_get(about(m), "plugin_sha256"));
-    const char *digest = m->curve ? json_string_value(json_object_get(json_object_get(about(m), "models"), model_name))
-                                  : text_at(m->context, "model", "sha256");
+    const char *digest =
+        m->curve
+            ? json_string_value(json_object_get(json_object_get(about(m), "models"), model_name))
+            : text_at(m->context, "model", "sha256");
     size_t i;
     json_t *v;
     json_array_foreach(r->verified, i, v)
     {
         json_int_t longest = json_integer_value(json_object_get(v, "longest"));
-        if (build && digest && same_text(build, json_string_value(json_object_get(v, "build_sha256"))) &&
+        if (build && digest &&
+            same_text(build, json_string_value(json_object_get(v, "build_sha256"))) &&
             same_text(digest, json_string_value(json_object_get(v, "model_sha256"))) &&
             same_text(plugin, json_string_value(json_object_get(v, "plugin_sha256"))) &&
             json_is_true(json_object_get(v, "passed")) && longest > 0)
@@ -76,8 +83,11 @@ static status add_finding(report_data *r, const char *build, const char *subject
            *digest = json_stringn(subject, plugin ? (size_t)(plugin - subject) : strlen(subject));
     bool whole = json_object_set_new(v, "build_sha256", json_string(build)) == 0;
     whole = json_object_set_new(v, "model_sha256", digest) == 0 && whole;
-    whole = json_object_set_new(v, "plugin_sha256", plugin ? json_string(plugin + 1) : json_null()) == 0 && whole;
-    return json_array_append_new(r->verified, v) == 0 && whole ? NULL : memory_failed("the verifications");
+    whole = json_object_set_new(v, "plugin_sha256",
+                                plugin ? json_string(plugin + 1) : json_null()) == 0 &&
+            whole;
+    return json_array_append_new(r->verified, v) == 0 && whole ? NULL
+                                                               : memory_failed("the verifications");
 }
 
 // Adds what one program has found, if that is the build at hand or one that has measured.
@@ -130,7 +140,8 @@ static status read_medians(measured *m)
 {
     const table *t = &m->tables[REPORT_SUMMARY];
     if (t->rows > MOST_MEDIANS)
-        return status_fail("%s: %zu rows are more than the %d that a page can show", t->path, t->rows, MOST_MEDIANS);
+        return status_fail("%s: %zu rows are more than the %d that a page can show", t->path,
+                           t->rows, MOST_MEDIANS);
     m->medians = memory_array(t->rows + 1, sizeof *m->medians);
     status failed = m->medians ? NULL : memory_failed(t->path);
     for (size_t row = 1; row <= t->rows && !failed; row++) {
@@ -138,7 +149,8 @@ static status read_medians(measured *m)
         *c = (report_median){.model = table_text(t, row, MODEL),
                              .decoder = table_text(t, row, DECODER),
                              .metric = table_text(t, row, METRIC)};
-        double *const numbers[] = {&c->x, &c->value.median, &c->value.lo, &c->value.hi, &c->samples};
+        double *const numbers[] = {&c->x, &c->value.median, &c->value.lo, &c->value.hi,
+                                   &c->samples};
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers && !failed; k++)
             failed = table_number(t, row, X + k, numbers[k]);
         if (!failed && !(c->x > 0 && c->value.median >= 0))
@@ -186,7 +198,8 @@ static status read_curve(const char *dir, measured *m)
 static status read_sweep(const char *dir, measured *m)
 {
     table *t = &m->tables[REPORT_MORE];
-    status failed = table_read(dir, "memory.csv", "model,context,kv_bytes,naive_activation_bytes", t);
+    status failed =
+        table_read(dir, "memory.csv", "model,context,kv_bytes,naive_activation_bytes", t);
     return failed ? failed : check_numbers(t, 1);
 }
 
@@ -242,7 +255,9 @@ static void forget(measured *m)
 static void print_word(FILE *f, const char *text)
 {
     const bool plain =
-        text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-")] == '\0';
+        text[strspn(text,
+                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-")] ==
+        '\0';
     if (plain && *text) {
         fputs(text, f);
         return;
@@ -264,11 +279,13 @@ static size_t places_of(const measured *m, double x[CURVES_X])
     return n;
 }
 
-// Whether these are the places that are taken unless others are asked for: see choose_places in bench/curves/curves.c.
+// Whether these are the places that are taken unless others are asked for: see choose_places in
+// bench/curves/curves.c.
 static bool are_usual(const measured *m, const double *x, size_t n)
 {
     const size_t *places = m->curve ? m->curve->places : NULL;
-    const double T = json_number_value(json_object_get(json_object_get(m->context, "model"), "context"));
+    const double T =
+        json_number_value(json_object_get(json_object_get(m->context, "model"), "context"));
     for (size_t i = 0; i < n; i++)
         if (places ? x[i] != (double)places[i] : i + 1 < n && x[i] != (double)((size_t)16 << i))
             return false;
@@ -277,7 +294,8 @@ static bool are_usual(const measured *m, const double *x, size_t n)
 
 static void print_command(FILE *f, const measured *m)
 {
-    const char *name = text_at(m->context, "model", "name"), *own = m->curve ? m->curve->model : NULL;
+    const char *name = text_at(m->context, "model", "name"),
+               *own = m->curve ? m->curve->model : NULL;
     const json_t *run = about(m);
     double x[CURVES_X];
     const size_t n = places_of(m, x);
@@ -400,12 +418,15 @@ static status read_all(report_data *r)
                               .x = experiments[i].x,
                               .unit = experiments[i].unit,
                               .curve = &experiments[i]};
-    r->of[REPORT_SWEEP] = (measured){
-        .name = "sweep", .question = "What does a cache buy, in a model of real size?", .x = "context", .unit = "ns"};
-    r->of[REPORT_ROOFLINE] = (measured){.name = "roofline",
-                                        .question = "What holds each part back: arithmetic, or memory?",
-                                        .x = "context",
-                                        .unit = "ns"};
+    r->of[REPORT_SWEEP] = (measured){.name = "sweep",
+                                     .question = "What does a cache buy, in a model of real size?",
+                                     .x = "context",
+                                     .unit = "ns"};
+    r->of[REPORT_ROOFLINE] =
+        (measured){.name = "roofline",
+                   .question = "What holds each part back: arithmetic, or memory?",
+                   .x = "context",
+                   .unit = "ns"};
     for (size_t i = 0; i < REPORT_ALL && !failed; i++)
         failed = read_one(r, i);
     for (size_t i = 0; i < REPORT_STORIES && !failed; i++)
@@ -424,9 +445,10 @@ static json_t *medians_json(const measured *m)
     for (size_t i = 0; i < m->n; i++) {
         const report_median *c = &m->medians[i];
         json_t *one =
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "model", c->model, "decoder", c->decoder, "metric",
-                      c->metric, "x", number_json(c->x), "median", number_json(c->value.median), "lo",
-                      number_json(c->value.lo), "hi", number_json(c->value.hi), "samples", number_json(c->samples));
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "model", c->model, "decoder",
+                      c->decoder, "metric", c->metric, "x", number_json(c->x), "median",
+                      number_json(c->value.median), "lo", number_json(c->value.lo), "hi",
+                      number_json(c->value.hi), "samples", number_json(c->samples));
         if (json_array_append_new(all, one) != 0) {
             json_decref(all);
             return NULL;
@@ -435,7 +457,8 @@ static json_t *medians_json(const measured *m)
     return all;
 }
 
-// The rows of a table as objects with the columns' names: numbers from column `first` on where they are some.
+// The rows of a table as objects with the columns' names: numbers from column `first` on where they
+// are some.
 static json_t *rows_json(const table *t, size_t first)
 {
     json_t *all = json_array();
@@ -463,9 +486,9 @@ static json_t *counts_json(const table *t)
         double x = 0, count = 0;
         table_number(t, row, X, &x); // read_curve has tried them
         table_number(t, row, X + 1, &count);
-        json_t *one =
-            json_pack("{s:s, s:s, s:s, s:f, s:f}", "model", table_text(t, row, MODEL), "decoder",
-                      table_text(t, row, DECODER), "metric", table_text(t, row, METRIC), "x", x, "count", count);
+        json_t *one = json_pack("{s:s, s:s, s:s, s:f, s:f}", "model", table_text(t, row, MODEL),
+                                "decoder", table_text(t, row, DECODER), "metric",
+                                table_text(t, row, METRIC), "x", x, "count", count);
         if (json_array_append_new(all, one) != 0) {
             json_decref(all);
             return NULL;
@@ -479,13 +502,15 @@ static json_t *measured_json(const measured *m)
     const table *points = &m->tables[REPORT_SUMMARY], *more = &m->tables[REPORT_MORE], none = {0};
     const bool sweep = !m->curve && strcmp(m->name, "sweep") == 0, roofline = !m->curve && !sweep;
     json_t *context = m->context ? json_incref(m->context) : json_null();
-    return json_pack("{s:s, s:s, s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", m->name,
-                     "question", m->question, "command", m->command, "problem", *m->problem ? m->problem : NULL, "x",
-                     m->x, "unit", m->unit, "counted", m->curve ? m->curve->counted : NULL, "conclusion", m->conclusion,
-                     "context", context, "medians", medians_json(m), "fits",
-                     rows_json(&m->tables[REPORT_FITS], METRIC + 1), "counts", counts_json(m->curve ? more : &none),
-                     "memory", rows_json(sweep ? more : &none, 1), "points", rows_json(roofline ? points : &none, 3),
-                     "roofs", rows_json(roofline ? more : &none, 1));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+        m->name, "question", m->question, "command", m->command, "problem",
+        *m->problem ? m->problem : NULL, "x", m->x, "unit", m->unit, "counted",
+        m->curve ? m->curve->counted : NULL, "conclusion", m->conclusion, "context", context,
+        "medians", medians_json(m), "fits", rows_json(&m->tables[REPORT_FITS], METRIC + 1),
+        "counts", counts_json(m->curve ? more : &none), "memory",
+        rows_json(sweep ? more : &none, 1), "points", rows_json(roofline ? points : &none, 3),
+        "roofs", rows_json(roofline ? more : &none, 1));
 }
 
 // Described in notes/11-report.md. *out is to be released also after a failure.
@@ -499,8 +524,9 @@ static status results_json(const report_data *r, json_t **out)
     for (size_t i = 0; i < REPORT_STORIES && whole; i++) // in the page's order, each once
         if (i == 0 || report_stories[i].of != report_stories[i - 1].of)
             whole = json_array_append_new(all, measured_json(&r->of[report_stories[i].of])) == 0;
-    *out = json_pack("{s:s, s:i, s:s, s:s, s:O, s:o}", "schema", "lockstep-results", "version", SCHEMA_VERSION,
-                     "lockstep", LOCKSTEP_VERSION, "written", written, "verified", r->verified, "experiments", all);
+    *out = json_pack("{s:s, s:i, s:s, s:s, s:O, s:o}", "schema", "lockstep-results", "version",
+                     SCHEMA_VERSION, "lockstep", LOCKSTEP_VERSION, "written", written, "verified",
+                     r->verified, "experiments", all);
     return whole && *out ? NULL : memory_failed("results.json");
 }
 
@@ -518,7 +544,8 @@ static status write_all(const report_data *r)
 static status find_folders(const bench_options *o, report_data *r)
 {
     char dir[FILE_PATH_SIZE], out[FILE_PATH_SIZE];
-    status failed = o->word_count > 1 ? status_fail("one DIR is enough; build/bench report --help") : NULL;
+    status failed =
+        o->word_count > 1 ? status_fail("one DIR is enough; build/bench report --help") : NULL;
     if (!failed && o->word_count == 0)
         failed = results_make(NULL, dir);
     if (failed)
@@ -528,7 +555,9 @@ static status find_folders(const bench_options *o, report_data *r)
     else
         *strrchr(dir, '/') = '\0';
     if (!file_exists(dir, "results"))
-        return status_fail("%s: there is no results/ in it; name the folder that holds it, or run make bench", dir);
+        return status_fail(
+            "%s: there is no results/ in it; name the folder that holds it, or run make bench",
+            dir);
     failed = file_path(dir, "results", r->results);
     if (!failed)
         failed = file_path(dir, "plots", r->plots);
@@ -549,7 +578,8 @@ static status make_report(const bench_options *o, report_data *r)
     printf("report: %s/index.html, and results.json beside it\n", r->out);
     return r->problems == 0
                ? NULL
-               : status_fail("%zu of what was measured cannot be shown: see above, or the page", r->problems);
+               : status_fail("%zu of what was measured cannot be shown: see above, or the page",
+                             r->problems);
 }
 
 static void release(report_data *r)

@@ -1,4 +1,5 @@
-// The report: everything that was verified and measured, on one page for people and in one file for programs.
+// The report: everything that was verified and measured, on one page for people and in one file for
+// programs.
 #ifndef LOCKSTEP_BENCH_REPORT_H
 #define LOCKSTEP_BENCH_REPORT_H
 
@@ -39,9 +40,9 @@ typedef struct measured {
 typedef struct story {
     size_t of; // which experiment's: an index into report_data.of
     const char *id, *title;
-    const char *question;         // NULL: the experiment's
-    const char *metric;           // the only one that its table shows; NULL: all of the experiment's
-    const char *shows;            // the picture, for those who cannot see it
+    const char *question; // NULL: the experiment's
+    const char *metric;   // the only one that its table shows; NULL: all of the experiment's
+    const char *shows;    // the picture, for those who cannot see it
     const char *formula, *theory; // HTML
 } story;
 
@@ -57,7 +58,8 @@ typedef struct report_data {
     size_t problems;                // files that are there and cannot be shown
 } report_data;
 
-// The longest context up to which the build that measured m has verified the model of a median; 0: it has not.
+// The longest context up to which the build that measured m has verified the model of a median; 0:
+// it has not.
 size_t report_verified(const report_data *r, const measured *m, const char *model_name);
 
 // For results_write, with the report as `what`: the page.

@@ -21,7 +21,8 @@ static void clean(char *text, size_t n)
     }
 }
 
-// Takes one field off *at, unquoted in place; *end is the character behind it: a comma, a newline, or zero.
+// Takes one field off *at, unquoted in place; *end is the character behind it: a comma, a newline,
+// or zero.
 static char *take_field(char **at, char *end)
 {
     char *start = *at, *to = start, *from = start;
@@ -65,7 +66,8 @@ static status take_row(table *t, char **at, size_t *n)
     if (end != '\n')
         return status_fail("%s, line %zu: the file was cut short", t->path, line);
     if (t->columns && *n - before != t->columns)
-        return status_fail("%s, line %zu: %zu fields instead of %zu", t->path, line, *n - before, t->columns);
+        return status_fail("%s, line %zu: %zu fields instead of %zu", t->path, line, *n - before,
+                           t->columns);
     t->rows += t->columns > 0;
     t->columns = *n - before;
     return NULL;
@@ -76,7 +78,8 @@ static bool begins_with(const table *t, const char *columns)
 {
     for (size_t k = 0; *columns; k++) {
         size_t length = strcspn(columns, ",");
-        if (k >= t->columns || strlen(t->fields[k]) != length || strncmp(t->fields[k], columns, length) != 0)
+        if (k >= t->columns || strlen(t->fields[k]) != length ||
+            strncmp(t->fields[k], columns, length) != 0)
             return false;
         columns += length + (columns[length] == ',');
     }
@@ -120,7 +123,7 @@ status table_number(const table *t, size_t row, size_t column, double *out)
     char *end;
     *out = *text ? strtod(text, &end) : NAN;
     if (*text && (*end != '\0' || isinf(*out)))
-        return status_fail("%s, line %zu: %s is '%.40s', not a number", t->path, row + 1, table_text(t, 0, column),
-                           text);
+        return status_fail("%s, line %zu: %s is '%.40s', not a number", t->path, row + 1,
+                           table_text(t, 0, column), text);
     return NULL;
 }

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "bench/report/drawing.h"
 #include "bench/curves/fit.h"
+#include "bench/report/drawing.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
@@ -26,14 +26,15 @@ static void report_number(FILE *f, double value)
     if (value < 0)
         fputs("&#8722;", f);
     if (power < -3 || power > 14)
-        fprintf(f, "%.2f&#8239;&#215;&#8239;10<sup>%s%d</sup>", size * pow(10, -power), power < 0 ? "&#8722;" : "",
-                power < 0 ? -power : power);
+        fprintf(f, "%.2f&#8239;&#215;&#8239;10<sup>%s%d</sup>", size * pow(10, -power),
+                power < 0 ? "&#8722;" : "", power < 0 ? -power : power);
     else if (power < 3)
         fprintf(f, "%.*f", 2 - power, size);
     else
-        fputs(
-            format_whole((uint64_t)llround(size * pow(10, 2 - power)) * (uint64_t)llround(pow(10, power - 2)), digits),
-            f);
+        fputs(format_whole((uint64_t)llround(size * pow(10, 2 - power)) *
+                               (uint64_t)llround(pow(10, power - 2)),
+                           digits),
+              f);
 }
 
 static void report_interval(FILE *f, double value, double lo, double hi)
@@ -93,7 +94,8 @@ static size_t decoders_of(const measured *m, const char *names[MOST_DECODERS])
     return n;
 }
 
-static const report_median *find_median(const measured *m, const char *who, const char *metric, double x)
+static const report_median *find_median(const measured *m, const char *who, const char *metric,
+                                        double x)
 {
     for (size_t i = 0; i < m->n; i++)
         if (m->medians[i].x == x && strcmp(m->medians[i].decoder, who) == 0 &&
@@ -172,7 +174,8 @@ static bool is_verified(const view *v, const report_median *c)
 }
 
 // The first decoder's median over the other's, if both are there and the build has verified them.
-static void print_ratio(FILE *f, const view *v, const report_median *slow, const report_median *fast)
+static void print_ratio(FILE *f, const view *v, const report_median *slow,
+                        const report_median *fast)
 {
     const double none = NAN;
     fputs("<td>", f);
@@ -195,7 +198,8 @@ static void print_median_row(FILE *f, const view *v, double x)
         const report_median *found[MOST_DECODERS];
         for (size_t d = 0; d < v->decoder_count; d++) {
             found[d] = find_median(v->m, v->decoders[d], v->metrics[k], x);
-            const estimate e = scaled(v->scale, found[d] ? found[d]->value : (estimate){NAN, NAN, NAN});
+            const estimate e =
+                scaled(v->scale, found[d] ? found[d]->value : (estimate){NAN, NAN, NAN});
             fputs("<td>", f);
             report_interval(f, e.median, e.lo, e.hi);
             fputs("</td>", f);
@@ -209,7 +213,10 @@ static void print_median_row(FILE *f, const view *v, double x)
 // A decoder's head is underlined in the colour of its curve.
 static void print_decoder_head(FILE *f, const char *name, size_t d)
 {
-    fprintf(f, "<th scope=\"col\"%s>", d == 0 ? " class=\"naive\"" : d == 1 ? " class=\"cached\"" : "");
+    fprintf(f, "<th scope=\"col\"%s>",
+            d == 0   ? " class=\"naive\""
+            : d == 1 ? " class=\"cached\""
+                     : "");
     drawing_text(f, name);
     fputs("</th>", f);
 }
@@ -223,8 +230,8 @@ static void print_median_head(FILE *f, const view *v)
 {
     fprintf(f, "<thead><tr><th scope=\"col\" rowspan=\"2\">%s</th>", x_head(v->m));
     for (size_t k = 0; k < v->metric_count; k++)
-        fprintf(f, "<th scope=\"colgroup\" colspan=\"%zu\">%s (%s)</th>", v->decoder_count + v->ratios, v->metrics[k],
-                v->scale.unit);
+        fprintf(f, "<th scope=\"colgroup\" colspan=\"%zu\">%s (%s)</th>",
+                v->decoder_count + v->ratios, v->metrics[k], v->scale.unit);
     fputs("</tr>\n<tr>", f);
     for (size_t k = 0; k < v->metric_count; k++) {
         for (size_t d = 0; d < v->decoder_count; d++)
@@ -240,7 +247,8 @@ static void print_unverified(FILE *f, const view *v)
 {
     for (size_t i = 0; i < v->m->n; i++)
         if (!is_verified(v, &v->m->medians[i])) {
-            fputs("<p class=\"note\">No ratio is shown that the build which measured has not verified: "
+            fputs("<p class=\"note\">No ratio is shown that the build which measured has not "
+                  "verified: "
                   "<code>build/bench verify -m ",
                   f);
             drawing_text(f, v->m->medians[i].model);
@@ -271,7 +279,8 @@ static void print_medians(FILE *f, view *v)
 {
     const bool comparable = v->decoder_count == 2 && (v->m->curve || v->speedup);
     v->ratios = comparable && has_ratios(v);
-    report_table_begin(f, v->s->id, v->metric_count > 1 ? "dense" : "medians", "Medians, with their 95 % intervals");
+    report_table_begin(f, v->s->id, v->metric_count > 1 ? "dense" : "medians",
+                       "Medians, with their 95 % intervals");
     print_median_head(f, v);
     for (size_t i = 0; i < v->m->n; i++)
         if (is_first(v, i))
@@ -284,13 +293,16 @@ static void print_medians(FILE *f, view *v)
 static double field(const table *t, size_t row, size_t column)
 {
     double value = NAN;
-    return table_number(t, row, column, &value) ? NAN : value; // the numbers were checked when they were read
+    return table_number(t, row, column, &value)
+               ? NAN
+               : value; // the numbers were checked when they were read
 }
 
 static void print_bytes_table(FILE *f, const story *s, const table *t)
 {
     report_table_begin(f, s->id, "bytes", "Counted from the shape of the model");
-    fputs("<thead><tr><th scope=\"col\">context (tokens)</th><th scope=\"col\" class=\"naive\">naive&#8217;s rows (MiB)"
+    fputs("<thead><tr><th scope=\"col\">context (tokens)</th><th scope=\"col\" "
+          "class=\"naive\">naive&#8217;s rows (MiB)"
           "</th><th scope=\"col\" class=\"cached\">KV cache (MiB)</th></tr></thead>\n<tbody>\n",
           f);
     for (size_t row = 1; row <= t->rows; row++) {
@@ -337,10 +349,12 @@ static void print_fit_cell(FILE *f, const table *t, size_t row, size_t column, d
 
 static void print_slope_table(FILE *f, const story *s, const table *t)
 {
-    report_table_begin(f, s->id, "slopes",
-                       "Slopes on log-log axes, with their 95 % intervals, beside those of what was "
-                       "counted at the same places");
-    fputs("<thead><tr><th scope=\"col\" class=\"left\">curve</th><th scope=\"col\">from</th><th scope=\"col\">to</th>"
+    report_table_begin(
+        f, s->id, "slopes",
+        "Slopes on log-log axes, with their 95 % intervals, beside those of what was "
+        "counted at the same places");
+    fputs("<thead><tr><th scope=\"col\" class=\"left\">curve</th><th scope=\"col\">from</th><th "
+          "scope=\"col\">to</th>"
           "<th scope=\"col\">places</th><th scope=\"col\">slope</th><th scope=\"col\">counted</th>"
           "<th scope=\"col\">R&#178;</th></tr></thead>\n<tbody>\n",
           f);
@@ -386,13 +400,16 @@ static void print_model_table(FILE *f, const measured *m, const story *s, const 
 {
     const scale own = scale_of(m);
     const bool time = strcmp(m->unit, "ns") == 0, small = own.divisor == 1e3;
-    const double divisors[FIT_TERMS] = {time ? (small ? 1e3 : 1e6) : 0x1p20, time ? 1e3 : 0x1p10, 1};
-    const char *const units[FIT_TERMS] = {time ? (small ? "&#181;s" : "ms") : "MiB", time ? "&#181;s" : "KiB",
-                                          time ? "ns" : "B"};
-    report_table_begin(f, s->id, "models", "The whole curve as a + b x + c x&#178;, none of them negative");
+    const double divisors[FIT_TERMS] = {time ? (small ? 1e3 : 1e6) : 0x1p20, time ? 1e3 : 0x1p10,
+                                        1};
+    const char *const units[FIT_TERMS] = {time ? (small ? "&#181;s" : "ms") : "MiB",
+                                          time ? "&#181;s" : "KiB", time ? "ns" : "B"};
+    report_table_begin(f, s->id, "models",
+                       "The whole curve as a + b x + c x&#178;, none of them negative");
     fprintf(f,
             "<thead><tr><th scope=\"col\" class=\"left\">curve</th><th scope=\"col\">a (%s)</th>"
-            "<th scope=\"col\">b (%s)</th><th scope=\"col\">c (%s)</th><th scope=\"col\">off by (%%, rms)</th></tr>"
+            "<th scope=\"col\">b (%s)</th><th scope=\"col\">c (%s)</th><th scope=\"col\">off by "
+            "(%%, rms)</th></tr>"
             "</thead>\n<tbody>\n",
             units[0], units[1], units[2]);
     for (size_t row = 1; row <= t->rows; row++) {
@@ -407,14 +424,16 @@ static void print_model_table(FILE *f, const measured *m, const story *s, const 
 static status print_ranking(FILE *f, const measured *m, const story *s, const table *t)
 {
     status failed = NULL;
-    report_table_begin(f, s->id, "ranking", "All models, best first, and how far each lies off (rms)");
+    report_table_begin(f, s->id, "ranking",
+                       "All models, best first, and how far each lies off (rms)");
     fputs("<thead><tr><th scope=\"col\" class=\"left\">curve</th><th scope=\"col\" "
           "class=\"left\">models</th></tr></thead>"
           "\n<tbody>\n",
           f);
     for (size_t row = 1; row <= t->rows && !failed; row++) {
         print_curve_name(f, t, row);
-        failed = print_candidates(f, m, table_text(t, row, FIT_DECODER), table_text(t, row, FIT_METRIC));
+        failed =
+            print_candidates(f, m, table_text(t, row, FIT_DECODER), table_text(t, row, FIT_METRIC));
     }
     report_table_end(f);
     return failed;
@@ -500,12 +519,15 @@ static void print_roofs(FILE *f, const story *s, const table *t)
 static void print_roofline(FILE *f, const measured *m, const story *s)
 {
     const table *t = &m->tables[REPORT_SUMMARY];
-    report_table_begin(f, s->id, "points",
-                       "Each part of a pass, below its roof; times are medians with 95 % intervals");
-    fputs("<thead><tr><th scope=\"col\" class=\"left\">part</th><th scope=\"col\" class=\"left\">pass</th>"
+    report_table_begin(
+        f, s->id, "points",
+        "Each part of a pass, below its roof; times are medians with 95 % intervals");
+    fputs("<thead><tr><th scope=\"col\" class=\"left\">part</th><th scope=\"col\" "
+          "class=\"left\">pass</th>"
           "<th scope=\"col\">context (tokens)</th><th scope=\"col\">time (ms)</th>"
           "<th scope=\"col\">intensity (FLOP/byte)</th><th scope=\"col\">speed (GFLOP/s)</th>"
-          "<th scope=\"col\">its roof (GFLOP/s)</th><th scope=\"col\">share (%)</th></tr></thead>\n<tbody>\n",
+          "<th scope=\"col\">its roof (GFLOP/s)</th><th scope=\"col\">share "
+          "(%)</th></tr></thead>\n<tbody>\n",
           f);
     for (size_t row = 1; row <= t->rows; row++)
         if (is_whole(table_text(t, row, ROOF_STAGE)))
@@ -536,7 +558,8 @@ static void print_last(FILE *f, const view *v, const char *metric, double x)
 static size_t fit_row(const table *t, const char *who, const char *metric)
 {
     for (size_t row = 1; row <= t->rows; row++)
-        if (strcmp(table_text(t, row, FIT_DECODER), who) == 0 && strcmp(table_text(t, row, FIT_METRIC), metric) == 0)
+        if (strcmp(table_text(t, row, FIT_DECODER), who) == 0 &&
+            strcmp(table_text(t, row, FIT_METRIC), metric) == 0)
             return row;
     return 0;
 }
@@ -550,7 +573,8 @@ static void print_slopes_said(FILE *f, const view *v, const char *metric)
         if (row == 0)
             continue;
         fputs(before, f);
-        report_interval(f, field(t, row, FIT_SLOPE), field(t, row, FIT_SLOPE + 1), field(t, row, FIT_SLOPE + 2));
+        report_interval(f, field(t, row, FIT_SLOPE), field(t, row, FIT_SLOPE + 1),
+                        field(t, row, FIT_SLOPE + 2));
         before = " and ";
     }
 }

@@ -10,11 +10,13 @@ void report_whole(FILE *f, double n);
 // Text for people, in which x^2 stands for a square.
 void report_prose(FILE *f, const char *text);
 
-// A table with its caption, in a box of its own to scroll in. `kind` tells the tables of section `id` apart.
+// A table with its caption, in a box of its own to scroll in. `kind` tells the tables of section
+// `id` apart.
 void report_table_begin(FILE *f, const char *id, const char *kind, const char *caption);
 void report_table_end(FILE *f);
 
-// What was measured at the largest place, in a line for each metric, with the slopes; nothing where a story has none.
+// What was measured at the largest place, in a line for each metric, with the slopes; nothing where
+// a story has none.
 void report_answer(FILE *f, const report_data *r, const story *s);
 
 // Whether the picture of a story shows no speed-up but of what was verified.

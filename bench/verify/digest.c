@@ -1,4 +1,5 @@
-// bench digest: the logits of the fixed sequence, and every stage on the way to them, each as one SHA-256.
+// bench digest: the logits of the fixed sequence, and every stage on the way to them, each as one
+// SHA-256.
 #include "bench/verify/digest.h"
 
 #include <inttypes.h>
@@ -16,30 +17,37 @@
 
 static const char USAGE[] =
     "build/bench digest [options]: the SHA-256 of the logits, the same on every machine.\n"
-    "Prints the model, the contexts and the digest, which all decoders must share: a line for tests/golden.txt.\n"
+    "Prints the model, the contexts and the digest, which all decoders must share: a line for "
+    "tests/golden.txt.\n"
     "Exit status 0: done; 1: decoders or digests differ, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
-    "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100, as far as\n"
+    "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100, as far "
+    "as\n"
     "                                 the model goes\n"
-    "  -S, --stages                   instead, one digest a stage and layer of a pass over the longest context\n"
+    "  -S, --stages                   instead, one digest a stage and layer of a pass over the "
+    "longest context\n"
     "  -C, --check FILE               instead, compute every line of FILE and compare\n"
-    "  -q, --quick                    with --check: leave out what takes more than 2e9 multiply-adds\n"
+    "  -q, --quick                    with --check: leave out what takes more than 2e9 "
+    "multiply-adds\n"
     "  -d, --decoder FILE.so          of this plug-in alone (make mine SRC=yours.c builds one)\n"
     "  -t, --timeout SECONDS          a plug-in's call that takes longer hangs; default: 60\n";
 
-#define EMBEDDED "embedded" // the default model's name in a file of digests: its path differs from place to place
-enum { LIST = 64 };         // room for the usual contexts
+// The default model's name in a file of digests: its path differs from place to place.
+#define EMBEDDED "embedded"
+enum { LIST = 64 }; // room for the usual contexts
 
-// Contexts around the panels' and tiles' ends, and one of several tiles: those up to T, or else T itself, as a list.
+// Contexts around the panels' and tiles' ends, and one of several tiles: those up to T, or else T
+// itself, as a list.
 static void usual_contexts(size_t T, char text[LIST])
 {
     static const size_t ranges[][2] = {{1, 1}, {2, 2}, {15, 17}, {31, 33}, {100, 100}};
     size_t done = 0;
     for (size_t i = 0, used = 0; done < T && i < sizeof ranges / sizeof *ranges; i++) {
-        const size_t first = ranges[i][0] < T ? ranges[i][0] : T, last = ranges[i][1] < T ? ranges[i][1] : T;
-        used += (size_t)snprintf(text + used, LIST - used, first == last ? "%s%zu" : "%s%zu-%zu", done ? "," : "",
-                                 first, last);
+        const size_t first = ranges[i][0] < T ? ranges[i][0] : T,
+                     last = ranges[i][1] < T ? ranges[i][1] : T;
+        used += (size_t)snprintf(text + used, LIST - used, first == last ? "%s%zu" : "%s%zu-%zu",
+                                 done ? "," : "", first, last);
         done = last;
     }
 }
@@ -67,8 +75,8 @@ static int *fixed_tokens(const model *m, size_t T)
     return ids;
 }
 
-static status hash_logits(const decoder_api *api, decoder *d, const int *ids, const size_t *contexts, size_t n,
-                          size_t V, SHA2_CTX *sha)
+static status hash_logits(const decoder_api *api, decoder *d, const int *ids,
+                          const size_t *contexts, size_t n, size_t V, SHA2_CTX *sha)
 {
     for (size_t i = 0; i < n; i++) {
         const float *logits;
@@ -80,7 +88,8 @@ static status hash_logits(const decoder_api *api, decoder *d, const int *ids, co
     return NULL;
 }
 
-status digest_logits(const decoder_api *api, const model *m, const size_t *contexts, size_t n, char hex[DIGEST_HEX])
+status digest_logits(const decoder_api *api, const model *m, const size_t *contexts, size_t n,
+                     char hex[DIGEST_HEX])
 {
     SHA2_CTX sha;
     decoder *d = NULL;
@@ -96,8 +105,9 @@ status digest_logits(const decoder_api *api, const model *m, const size_t *conte
     return s;
 }
 
-// What one stage of one layer has shown so far. Heads come one after the other, and within a head its positions; they
-// are hashed position by position: so the whole stage is kept until it is complete.
+// What one stage of one layer has shown so far. Heads come one after the other, and within a head
+// its positions; they are hashed position by position: so the whole stage is kept until it is
+// complete.
 typedef struct gathered {
     float *values; // (total) in (position, head, element) order
     size_t received, total;
@@ -143,12 +153,14 @@ static void finish(stages *to, stage s, int l)
     to->sink(to->user, s, l, hex);
 }
 
-static void gather(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+static void gather(void *user, stage s, int l, int head, size_t position, const float *values,
+                   size_t n)
 {
     stages *to = user;
     gathered *g = &to->of[s];
     const bool only_one = s == STAGE_LNF || s == STAGE_LOGITS;
-    const size_t at = only_one ? 0 : values_before(to->c, s, position) + (head > 0 ? (size_t)head * n : 0);
+    const size_t at =
+        only_one ? 0 : values_before(to->c, s, position) + (head > 0 ? (size_t)head * n : 0);
     if (at > g->total || n > g->total - at || n > g->total - g->received) {
         to->strayed = true;
         return;
@@ -171,10 +183,13 @@ static status observe_step(const decoder_api *api, const model *m, const int *id
     api->destroy(d);
     for (size_t i = 0; i < STAGES; i++)
         to->strayed |= to->of[i].received != 0;
-    return s || !to->strayed ? s : status_fail("%s shows its observer other values than its stages have", api->name);
+    return s || !to->strayed
+               ? s
+               : status_fail("%s shows its observer other values than its stages have", api->name);
 }
 
-status digest_stages(const decoder_api *api, const model *m, size_t T, digest_sink *sink, void *user)
+status digest_stages(const decoder_api *api, const model *m, size_t T, digest_sink *sink,
+                     void *user)
 {
     stages to = {.c = &m->config, .T = T, .sink = sink, .user = user};
     int *ids = fixed_tokens(m, T);
@@ -184,7 +199,8 @@ status digest_stages(const decoder_api *api, const model *m, size_t T, digest_si
         to.of[s].values = memory_array(to.of[s].total, sizeof(float));
         enough = enough && to.of[s].values;
     }
-    status s = enough ? observe_step(api, m, ids, &to) : memory_failed("the stages; name shorter contexts");
+    status s = enough ? observe_step(api, m, ids, &to)
+                      : memory_failed("the stages; name shorter contexts");
     for (size_t i = 0; i < STAGES; i++)
         memory_free(to.of[i].values);
     memory_free(ids);
@@ -207,15 +223,17 @@ typedef struct asked {
 } asked;
 
 // The digest that all of them share.
-static status common_digest(asked of, const model *m, const size_t *contexts, size_t n, char hex[DIGEST_HEX])
+static status common_digest(asked of, const model *m, const size_t *contexts, size_t n,
+                            char hex[DIGEST_HEX])
 {
     status s = digest_logits(of.api[0], m, contexts, n, hex);
     for (size_t i = 1; !s && i < of.n; i++) {
         char other[DIGEST_HEX];
         s = digest_logits(of.api[i], m, contexts, n, other);
         if (!s && strcmp(hex, other) != 0)
-            s = status_fail("%s gives %s, but %s gives %s: build/bench verify finds where they part", of.api[0]->name,
-                            hex, of.api[i]->name, other);
+            s = status_fail(
+                "%s gives %s, but %s gives %s: build/bench verify finds where they part",
+                of.api[0]->name, hex, of.api[i]->name, other);
     }
     return s;
 }
@@ -251,7 +269,8 @@ typedef struct golden {
     const char *model, *contexts, *hex;
 } golden;
 
-// Whether a line is too much for a build without optimization or FMA. A synthetic model's size is in its name.
+// Whether a line is too much for a build without optimization or FMA. A synthetic model's size is
+// in its name.
 static bool takes_long(const golden *g)
 {
     const double limit = 2e9; // multiply-adds
@@ -259,7 +278,8 @@ static bool takes_long(const golden *g)
     uint64_t seed;
     size_t *contexts = NULL, n = 0;
     double work = 0;
-    if (config_parse_synthetic(g->model, &c, &seed) || contexts_parse(g->contexts, c.T, &contexts, &n))
+    if (config_parse_synthetic(g->model, &c, &seed) ||
+        contexts_parse(g->contexts, c.T, &contexts, &n))
         return false;
     for (size_t i = 0; i < n; i++)
         work += cost_multiply_adds(&c, 0, contexts[i]);
@@ -285,7 +305,11 @@ static status check_line(asked who, const golden *g, bool quick, tally *count)
         return s;
     const bool equal = strcmp(hex, g->hex) == 0;
     ++*(skipped ? &count->skipped : equal ? &count->equal : &count->different);
-    printf("%-8s %s %s %s\n", skipped ? "skipped" : equal ? "equal" : "DIFFERS", g->model, g->contexts, hex);
+    printf("%-8s %s %s %s\n",
+           skipped ? "skipped"
+           : equal ? "equal"
+                   : "DIFFERS",
+           g->model, g->contexts, hex);
     fflush(stdout);
     return NULL;
 }
@@ -309,8 +333,9 @@ static status check_lines(asked who, FILE *f, const char *path, bool quick, tall
         if (*line == '#')
             continue;
         if (!parse_line(line, &g))
-            return status_fail("%s: line %zu should be MODEL CONTEXTS SHA256, as build/bench digest prints it", path,
-                               number);
+            return status_fail(
+                "%s: line %zu should be MODEL CONTEXTS SHA256, as build/bench digest prints it",
+                path, number);
         status s = check_line(who, &g, quick, count);
         if (s)
             return status_fail("%s: line %zu: %s", path, number, s);
@@ -323,7 +348,9 @@ static status check(asked who, const char *path, bool quick, int *exit_code)
     tally count = {0};
     FILE *f = fopen(path, "r");
     if (!f)
-        return status_fail("%s: cannot be opened: give the file of golden digests, such as tests/golden.txt", path);
+        return status_fail(
+            "%s: cannot be opened: give the file of golden digests, such as tests/golden.txt",
+            path);
     status s = check_lines(who, f, path, quick, &count);
     fclose(f);
     if (s)
@@ -336,8 +363,9 @@ static status check(asked who, const char *path, bool quick, int *exit_code)
 static status print_stages(asked who, const subject *of)
 {
     if (!who.api[0]->observe)
-        return status_fail("%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
-                           who.api[0]->name);
+        return status_fail(
+            "%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
+            who.api[0]->name);
     return digest_stages(who.api[0], of->m, of->contexts[of->n - 1], print_stage, NULL);
 }
 
@@ -379,5 +407,6 @@ status digest_command(int argc, char **argv, int *exit_code)
     status s = bench_options_parse(argc, argv, "m:c:SC:qd:t:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
-    return o.decoder ? plugin_contain(digest_body, &o, o.timeout_s, exit_code) : digest_body(&o, exit_code);
+    return o.decoder ? plugin_contain(digest_body, &o, o.timeout_s, exit_code)
+                     : digest_body(&o, exit_code);
 }

@@ -1,4 +1,5 @@
-// From "the logits differ" to an address: the first row, in the order of causes, that is not what a recompute computes.
+// From "the logits differ" to an address: the first row, in the order of causes, that is not what a
+// recompute computes.
 #include "bench/verify/locate.h"
 
 #include <inttypes.h>
@@ -23,8 +24,10 @@ uint64_t locate_ulps(float a, float b)
     return (uint64_t)(d < 0 ? -d : d);
 }
 
-// The judge's own way: one step over the fixed sequence. What it computes is also what a cache should hold.
-static status trace_judge(trace *t, const decoder_api *judge, const place *wanted, trace_row *found, size_t wanting)
+// The judge's own way: one step over the fixed sequence. What it computes is also what a cache
+// should hold.
+static status trace_judge(trace *t, const decoder_api *judge, const place *wanted, trace_row *found,
+                          size_t wanting)
 {
     move whole = {.kept = t->T, .T = t->T};
     way w = {.api = judge, .T_max = t->T, .decoders = 1, .moves = &whole, .n = 1};
@@ -42,8 +45,8 @@ static bool differs(const trace *a, const trace *b, size_t position, size_t slot
     return x && y && x != y;
 }
 
-// The first row that differs, by position and then in the order of computation. Logits only count where both computed
-// them.
+// The first row that differs, by position and then in the order of computation. Logits only count
+// where both computed them.
 static bool find_first(const trace *judge, const trace *tested, place *at)
 {
     for (size_t position = 0; position < judge->T; position++)
@@ -65,7 +68,8 @@ static bool find_beyond(const trace *tested, location *l)
     return true;
 }
 
-// How far the difference reaches: over heads of the same row, and over positions at the same stage of the same layer.
+// How far the difference reaches: over heads of the same row, and over positions at the same stage
+// of the same layer.
 static void measure_extent(const trace *judge, const trace *tested, location *l)
 {
     const size_t first = trace_slot(judge, &(place){0, l->at.layer, 0, l->at.stage});
@@ -94,15 +98,16 @@ static bool find_copy(const trace *judge, const trace *tested, const place *at, 
     return false;
 }
 
-// x rounded to nearest even with `bits` of fraction and exponents from `lowest` on (subnormals below), as a cast to a
-// shorter format and back would.
+// x rounded to nearest even with `bits` of fraction and exponents from `lowest` on (subnormals
+// below), as a cast to a shorter format and back would.
 static float shortened(float x, int bits, int lowest)
 {
     int exponent;
     if (x == 0 || !isfinite(x))
         return x;
     frexpf(x, &exponent);
-    int last = (exponent - 1 < lowest ? lowest : exponent - 1) - bits; // exponent of the last place kept
+    int last =
+        (exponent - 1 < lowest ? lowest : exponent - 1) - bits; // exponent of the last place kept
     return (float)ldexp(nearbyint(ldexp((double)x, -last)), last);
 }
 
@@ -140,12 +145,13 @@ static double apart(const float *expected, const float *got, size_t n)
     return difference == 0 ? 0 : difference / size;
 }
 
-// Rounding in another order leaves a difference of at most some units in the last place of the largest number that went
-// into it: 2^-16 of the row's largest element is 128 such units. Chains of 3072 products stay below 2^-18
-// (notes/06-bugs.md).
+// Rounding in another order leaves a difference of at most some units in the last place of the
+// largest number that went into it: 2^-16 of the row's largest element is 128 such units. Chains of
+// 3072 products stay below 2^-18 (notes/06-bugs.md).
 static const double TINY = 0x1p-16;
 
-// What has grown to more than this share of the logits did not begin as rounding (notes/06-bugs.md).
+// What has grown to more than this share of the logits did not begin as rounding
+// (notes/06-bugs.md).
 static const double GROWN = 0x1p-12;
 
 // What the row itself says; sorts the rows in the end.
@@ -179,14 +185,16 @@ static void count_elements(location *l, const trace_row *expected, const trace_r
     l->n = got->n;
     l->apart = got->n == expected->n ? apart(expected->values, got->values, got->n) : INFINITY;
     for (size_t i = 0; i < got->n && i < expected->n; i++)
-        if (memcmp(expected->values + i, got->values + i, sizeof(float)) != 0 && l->differing++ == 0) {
+        if (memcmp(expected->values + i, got->values + i, sizeof(float)) != 0 &&
+            l->differing++ == 0) {
             l->element = i;
             l->expected = expected->values[i];
             l->got = got->values[i];
         }
 }
 
-static void find_pattern(const trace *judge, const trace *tested, location *l, trace_row *expected, trace_row *got)
+static void find_pattern(const trace *judge, const trace *tested, location *l, trace_row *expected,
+                         trace_row *got)
 {
     count_elements(l, expected, got);
     if (tested->drafted[l->at.position])
@@ -200,7 +208,8 @@ static void find_pattern(const trace *judge, const trace *tested, location *l, t
     if (l->pattern == PATTERN_TINY && l->logits_apart <= GROWN)
         l->verdict = VERDICT_ROUNDING;
     else
-        l->verdict = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? VERDICT_PRECISION : VERDICT_BUG;
+        l->verdict = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? VERDICT_PRECISION
+                                                                              : VERDICT_BUG;
 }
 
 static bool is_stored(int s)
@@ -214,28 +223,32 @@ static const char *suspects(const location *l, const way *w)
     static const char shared[] =
         "static or global state, which two decoders share: a row of one overwritten by the other";
     static const char *const stored[PATTERNS] = {
-        [PATTERN_STALE] =
-            "rows kept from a text that has changed: rejected drafts not rolled back, or a cache not reset",
-        [PATTERN_COPY] =
-            "a wrong stride or index: one row, head or layer stored in another's place, or K and V swapped",
+        [PATTERN_STALE] = "rows kept from a text that has changed: rejected drafts not rolled "
+                          "back, or a cache not reset",
+        [PATTERN_COPY] = "a wrong stride or index: one row, head or layer stored in another's "
+                         "place, or K and V swapped",
         [PATTERN_NAN] = "memory that was never written, or another type's bits",
         [PATTERN_ZEROS] = "the length advanced, but K or V never written",
-        [PATTERN_FRESH] = "the length advanced, but K or V never written, or stored before they were computed",
+        [PATTERN_FRESH] =
+            "the length advanced, but K or V never written, or stored before they were computed",
         [PATTERN_PERMUTED] = "a layout taken for another: strides of a view assumed contiguous",
         [PATTERN_FP16] = "a cache kept in binary16",
         [PATTERN_BF16] = "a cache kept in bfloat16",
-        [PATTERN_OTHER] = "a row overwritten, left from a draft, stored before it was final, or read as another type",
+        [PATTERN_OTHER] = "a row overwritten, left from a draft, stored before it was final, or "
+                          "read as another type",
     };
     static const char *const anywhere[PATTERNS] = {
-        [PATTERN_STALE] =
-            "rows kept from a text that has changed: rejected drafts not rolled back, or a cache not reset",
+        [PATTERN_STALE] = "rows kept from a text that has changed: rejected drafts not rolled "
+                          "back, or a cache not reset",
         [PATTERN_LENGTH] = "a mask that lets a row see too many keys, or too few",
         [PATTERN_NAN] = "unused memory read, or masking by zero (0 Inf is NaN)",
         [PATTERN_ZEROS] = "a row that was never computed",
         [PATTERN_FRESH] = "memory that was never written",
         [PATTERN_SIGN] = "masking by zero: fma(0, v, -0) is +0",
-        [PATTERN_BEYOND] = "the last token evaluated twice: all of the text was held already, and it went in once more",
-        [PATTERN_TINY] = "another order of summation: a product that depends on the number of rows, a reduction left "
+        [PATTERN_BEYOND] = "the last token evaluated twice: all of the text was held already, and "
+                           "it went in once more",
+        [PATTERN_TINY] = "another order of summation: a product that depends on the number of "
+                         "rows, a reduction left "
                          "to the compiler, "
                          "or another exp",
     };
@@ -246,21 +259,24 @@ static const char *suspects(const location *l, const way *w)
         return known;
     switch (l->at.stage) {
     case STAGE_EMBED:
-        return "positions that miscount the past: off by one, starting from 0 again, or the last token evaluated twice";
+        return "positions that miscount the past: off by one, starting from 0 again, or the last "
+               "token evaluated twice";
     case STAGE_SCORES:
         return "keys of another layer, head or row, or a scale forgotten";
     case STAGE_SOFTMAX:
-        return "a causal mask that is misaligned: off by one, or top-left when queries are fewer than keys";
+        return "a causal mask that is misaligned: off by one, or top-left when queries are fewer "
+               "than keys";
     case STAGE_ATTEND:
         return "values of another layer, head or row";
     default:
-        return "another input: a step left out or done twice, another token's row, another layer's weights";
+        return "another input: a step left out or done twice, another token's row, another layer's "
+               "weights";
     }
 }
 
 // Both rows once more, now with their values.
-static status fetch_rows(trace *judge, const decoder_api *api, trace *tested, const way *w, size_t failing,
-                         const place *at, trace_row *expected, trace_row *got)
+static status fetch_rows(trace *judge, const decoder_api *api, trace *tested, const way *w,
+                         size_t failing, const place *at, trace_row *expected, trace_row *got)
 {
     status s = trace_judge(judge, api, at, expected, 1);
     if (!s)
@@ -268,8 +284,8 @@ static status fetch_rows(trace *judge, const decoder_api *api, trace *tested, co
     return !s && (!expected->values || !got->values) ? memory_failed("a row to look at") : s;
 }
 
-static status locate_between(trace *judge, const decoder_api *api, trace *tested, const way *w, size_t failing,
-                             location *out)
+static status locate_between(trace *judge, const decoder_api *api, trace *tested, const way *w,
+                             size_t failing, location *out)
 {
     trace_row expected = {0}, got = {0};
     status s = trace_judge(judge, api, NULL, NULL, 0);
@@ -288,12 +304,13 @@ static status locate_between(trace *judge, const decoder_api *api, trace *tested
     return s;
 }
 
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, const float *logits,
-              location *out)
+status locate(const model *m, const decoder_api *judge, const way *w, size_t failing,
+              const float *logits, location *out)
 {
     *out = (location){.way = w->name, .context = w->moves[failing].T, .verdict = VERDICT_BUG};
     if (logits)
-        out->logits_apart = apart(logits, w->logits + (w->moves[failing].row - 1) * m->config.V, m->config.V);
+        out->logits_apart =
+            apart(logits, w->logits + (w->moves[failing].row - 1) * m->config.V, m->config.V);
     trace expected = {0}, got = {0};
     status s = trace_create(m, out->context, true, &expected);
     if (!s)
@@ -321,14 +338,16 @@ static const char *const PATTERN_NAMES[PATTERNS] = {
     [PATTERN_OTHER] = "other numbers",
 };
 
-static const char *const VERDICT_NAMES[] = {
-    [VERDICT_ROUNDING] = "rounding", [VERDICT_PRECISION] = "reduced precision", [VERDICT_BUG] = "bug"};
+static const char *const VERDICT_NAMES[] = {[VERDICT_ROUNDING] = "rounding",
+                                            [VERDICT_PRECISION] = "reduced precision",
+                                            [VERDICT_BUG] = "bug"};
 
 // "layer 2, cached k, position 17, head 0", without what does not apply. Returns text.
 static const char *describe(const place *p, char text[96])
 {
     int used = p->layer < 0 ? 0 : snprintf(text, 96, "layer %d, ", p->layer);
-    used += snprintf(text + used, 96 - (size_t)used, "%s, position %zu", place_stage_name(p->stage), p->position);
+    used += snprintf(text + used, 96 - (size_t)used, "%s, position %zu", place_stage_name(p->stage),
+                     p->position);
     if (p->head >= 0)
         snprintf(text + used, 96 - (size_t)used, ", head %d", p->head);
     return text;
@@ -338,33 +357,39 @@ void location_print(const location *l, FILE *f)
 {
     char text[96];
     if (!l->found) {
-        fprintf(f, "located: no observable row differs before the logits (reached %s): the decoder shows too little\n",
+        fprintf(f,
+                "located: no observable row differs before the logits (reached %s): the decoder "
+                "shows too little\n",
                 l->way);
         return;
     }
     numeric_bits32 a = {.f = l->expected}, b = {.f = l->got};
-    fprintf(f, "located: %s (context %zu, reached %s)\n", describe(&l->at, text), l->context, l->way);
+    fprintf(f, "located: %s (context %zu, reached %s)\n", describe(&l->at, text), l->context,
+            l->way);
     if (l->differing)
         fprintf(f,
-                "  element %zu of %zu is %.9g (0x%08" PRIx32 "), should be %.9g (0x%08" PRIx32 "), %" PRIu64
-                " ulp apart\n  %zu elements of this row differ, by at most %.2g of its largest; the logits by %.2g of "
+                "  element %zu of %zu is %.9g (0x%08" PRIx32 "), should be %.9g (0x%08" PRIx32
+                "), %" PRIu64 " ulp apart\n  %zu elements of this row differ, by at most %.2g of "
+                "its largest; the logits by %.2g of "
                 "theirs\n",
-                l->element, l->n, (double)l->got, b.u, (double)l->expected, a.u, locate_ulps(l->expected, l->got),
-                l->differing, l->apart, l->logits_apart);
+                l->element, l->n, (double)l->got, b.u, (double)l->expected, a.u,
+                locate_ulps(l->expected, l->got), l->differing, l->apart, l->logits_apart);
     fprintf(f, "  pattern: %s", PATTERN_NAMES[l->pattern]);
     if (l->pattern == PATTERN_COPY)
         fprintf(f, ": %s", describe(&l->copy_of, text));
     if (l->positions)
-        fprintf(f, "; %zu of %zu position%s from here on differ%s at this stage", l->positions, l->from_on,
-                l->from_on == 1 ? "" : "s", l->positions == 1 ? "s" : "");
+        fprintf(f, "; %zu of %zu position%s from here on differ%s at this stage", l->positions,
+                l->from_on, l->from_on == 1 ? "" : "s", l->positions == 1 ? "s" : "");
     if (l->at.head >= 0)
         fprintf(f, "; heads that differ in this row: %zu", l->heads);
-    fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects, VERDICT_NAMES[l->verdict]);
+    fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects,
+            VERDICT_NAMES[l->verdict]);
 }
 
 static json_t *place_json(const place *p)
 {
-    json_t *o = json_pack("{s:I, s:s}", "position", (json_int_t)p->position, "stage", place_stage_name(p->stage));
+    json_t *o = json_pack("{s:I, s:s}", "position", (json_int_t)p->position, "stage",
+                          place_stage_name(p->stage));
     json_object_set_new(o, "layer", p->layer < 0 ? json_null() : json_integer(p->layer));
     json_object_set_new(o, "head", p->head < 0 ? json_null() : json_integer(p->head));
     return o;
@@ -380,13 +405,14 @@ json_t *location_json(const location *l)
     if (!l->found)
         return json_null();
     numeric_bits32 a = {.f = l->expected}, b = {.f = l->got};
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:s, s:s}", "at",
-                     place_json(&l->at), "reached", l->way, "context", (json_int_t)l->context, "element",
-                     (json_int_t)l->element, "elements", (json_int_t)l->n, "differing_elements",
-                     (json_int_t)l->differing, "differing_heads", (json_int_t)l->heads, "differing_positions",
-                     (json_int_t)l->positions, "expected_bits", (json_int_t)a.u, "got_bits", (json_int_t)b.u, "ulps",
-                     (json_int_t)locate_ulps(l->expected, l->got), "row_apart", share_json(l->apart), "logits_apart",
-                     share_json(l->logits_apart), "pattern", PATTERN_NAMES[l->pattern], "copy_of",
-                     l->pattern == PATTERN_COPY ? place_json(&l->copy_of) : json_null(), "suspects", l->suspects,
-                     "kind", VERDICT_NAMES[l->verdict]);
+    return json_pack(
+        "{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:s, s:s}",
+        "at", place_json(&l->at), "reached", l->way, "context", (json_int_t)l->context, "element",
+        (json_int_t)l->element, "elements", (json_int_t)l->n, "differing_elements",
+        (json_int_t)l->differing, "differing_heads", (json_int_t)l->heads, "differing_positions",
+        (json_int_t)l->positions, "expected_bits", (json_int_t)a.u, "got_bits", (json_int_t)b.u,
+        "ulps", (json_int_t)locate_ulps(l->expected, l->got), "row_apart", share_json(l->apart),
+        "logits_apart", share_json(l->logits_apart), "pattern", PATTERN_NAMES[l->pattern],
+        "copy_of", l->pattern == PATTERN_COPY ? place_json(&l->copy_of) : json_null(), "suspects",
+        l->suspects, "kind", VERDICT_NAMES[l->verdict]);
 }

@@ -11,12 +11,14 @@ typedef enum verdict { VERDICT_ROUNDING, VERDICT_PRECISION, VERDICT_BUG } verdic
 
 // How a row differs from what it should be, from the most telling to the least.
 typedef enum pattern {
-    PATTERN_STALE,    // the position was last computed from a token that the sequence does not have any more
+    PATTERN_STALE,    // the position was last computed from a token that the sequence does not have
+                      // any more
     PATTERN_LENGTH,   // the row has another length: other keys are looked at
     PATTERN_COPY,     // it is the row of another place, to the last bit
     PATTERN_NAN,      // NaN or Inf where there was none
     PATTERN_ZEROS,    // all zero
-    PATTERN_FRESH,    // what memory holds in a plug-in's process before anyone writes it (PLUGIN_FILLING)
+    PATTERN_FRESH,    // what memory holds in a plug-in's process before anyone writes it
+                      // (PLUGIN_FILLING)
     PATTERN_PERMUTED, // the right numbers in the wrong order
     PATTERN_FP16,     // each number rounded to binary16
     PATTERN_BF16,     // each number rounded to bfloat16
@@ -36,7 +38,8 @@ typedef struct location {
     double apart;        // their largest difference, as a share of the row's largest element
     double logits_apart; // the same of the failing context's logits; 0 where they agree
     size_t heads, positions,
-        from_on; // heads of the same row that differ; positions at which the stage differs; those from here on
+        from_on; // heads of the same row that differ; positions at which the stage differs; those
+                 // from here on
     pattern pattern;
     place copy_of; // for PATTERN_COPY
     verdict verdict;
@@ -45,17 +48,17 @@ typedef struct location {
     size_t context;
 } location;
 
-// Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the first difference by
-// position, then layer, stage, head, element. `logits` are the judge's for the failing move, or NULL if that was a
-// draft.
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing, const float *logits,
-              location *out);
+// Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the
+// first difference by position, then layer, stage, head, element. `logits` are the judge's for the
+// failing move, or NULL if that was a draft.
+status locate(const model *m, const decoder_api *judge, const way *w, size_t failing,
+              const float *logits, location *out);
 
 void location_print(const location *l, FILE *f);
 json_t *location_json(const location *l); // the caller's; NULL if out of memory
 
-// Units in the last place between two floats: how many floats lie between them, plus one. NaN counts like the number
-// its bits make.
+// Units in the last place between two floats: how many floats lie between them, plus one. NaN
+// counts like the number its bits make.
 uint64_t locate_ulps(float a, float b);
 
 #endif

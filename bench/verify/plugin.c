@@ -77,8 +77,8 @@ static void leave(const char *call, const fenv_t *saved)
         box->since_ns = 0;
     const char *mode = wrong_mode();
     if (mode && !complaint[0])
-        snprintf(complaint, sizeof complaint, "%s switched on %s: build the plug-in without -Ofast and -ffast-math",
-                 call, mode);
+        snprintf(complaint, sizeof complaint,
+                 "%s switched on %s: build the plug-in without -Ofast and -ffast-math", call, mode);
     fesetenv(saved);
 }
 
@@ -88,7 +88,8 @@ static status guarded_create(const model *m, size_t T_max, decoder **out)
     *out = NULL;
     status s = inner->create(m, T_max, out);
     leave("create", &saved);
-    return !s && !*out ? status_fail("the plug-in's create returned neither a decoder nor an error") : s;
+    return !s && !*out ? status_fail("the plug-in's create returned neither a decoder nor an error")
+                       : s;
 }
 
 static status guarded_step(decoder *d, const int *tokens, size_t T, const float **logits)
@@ -99,7 +100,9 @@ static status guarded_step(decoder *d, const int *tokens, size_t T, const float 
     leave("step", &saved);
     if (s)
         return status_fail("the plug-in's step(%zu tokens) failed: %s", T, s);
-    return *logits ? NULL : status_fail("the plug-in's step(%zu tokens) returned neither logits nor an error", T);
+    return *logits ? NULL
+                   : status_fail(
+                         "the plug-in's step(%zu tokens) returned neither logits nor an error", T);
 }
 
 static void guarded_reset(decoder *d)
@@ -142,15 +145,17 @@ static status guarded_read_kv(const decoder *d, size_t l, size_t head, size_t t,
 static status check_table(const char *file)
 {
     if (!inner)
-        return status_fail(
-            "%s: no symbol lockstep_decoder: define `const decoder_api lockstep_decoder` and build with make mine",
-            file);
+        return status_fail("%s: no symbol lockstep_decoder: define `const decoder_api "
+                           "lockstep_decoder` and build with make mine",
+                           file);
     if (inner->version != DECODER_API_VERSION)
-        return status_fail(
-            "%s: made for version %u of the decoder interface, this is %d: build it again with make mine", file,
-            inner->version, DECODER_API_VERSION);
+        return status_fail("%s: made for version %u of the decoder interface, this is %d: build it "
+                           "again with make mine",
+                           file, inner->version, DECODER_API_VERSION);
     if (!inner->create || !inner->step || !inner->reset || !inner->destroy || !inner->name)
-        return status_fail("%s: name, create, step, reset and destroy must all be there: fill lockstep_decoder", file);
+        return status_fail(
+            "%s: name, create, step, reset and destroy must all be there: fill lockstep_decoder",
+            file);
     return NULL;
 }
 
@@ -227,11 +232,13 @@ status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *
     int result = await(child, timeout_s, &hung);
     *exit_code = box->exit_code;
     if (hung)
-        return status_fail("the plug-in hangs: %s has not returned for %g s", box->doing, timeout_s);
+        return status_fail("the plug-in hangs: %s has not returned for %g s", box->doing,
+                           timeout_s);
     if (WIFSIGNALED(result))
         return status_fail("the plug-in crashed: %s during %s", strsignal(WTERMSIG(result)),
                            box->since_ns ? box->doing : "the comparison");
     if (!box->finished)
-        return status_fail("the plug-in ended its process during %s: return a status instead", box->doing);
+        return status_fail("the plug-in ended its process during %s: return a status instead",
+                           box->doing);
     return box->message[0] ? status_fail("%s", box->message) : NULL;
 }

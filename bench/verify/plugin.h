@@ -1,18 +1,20 @@
-// Somebody else's decoder, from a shared object: opened with care and run in a child process, so that a crash or a hang
-// is a finding.
+// Somebody else's decoder, from a shared object: opened with care and run in a child process, so
+// that a crash or a hang is a finding.
 #ifndef LOCKSTEP_BENCH_PLUGIN_H
 #define LOCKSTEP_BENCH_PLUGIN_H
 
 #include "common/decoder.h"
 
-// From here on, memory that this process allocates is full of this byte until it is written, where the C library can do
-// so (glibc): as floats, 3.4e38. Fresh pages happen to hold zeros, with which many a mistake goes unseen.
+// From here on, memory that this process allocates is full of this byte until it is written, where
+// the C library can do so (glibc): as floats, 3.4e38. Fresh pages happen to hold zeros, with which
+// many a mistake goes unseen.
 enum { PLUGIN_FILLING = 0x7f };
 void plugin_fill_memory(void);
 
-// Opens FILE.so, which exports `const decoder_api lockstep_decoder` (common/decoder.h), and checks its version. The
-// table returned has the same functions, each guarded: the floating-point environment is saved before and restored
-// after every call, opening included, since a library built with -Ofast turns subnormals off for the whole process.
+// Opens FILE.so, which exports `const decoder_api lockstep_decoder` (common/decoder.h), and checks
+// its version. The table returned has the same functions, each guarded: the floating-point
+// environment is saved before and restored after every call, opening included, since a library
+// built with -Ofast turns subnormals off for the whole process.
 status plugin_open(const char *file, const decoder_api **api);
 
 // The SHA-256 of the file that was opened, in hexadecimal; NULL: none was.
@@ -24,9 +26,9 @@ const char *plugin_complaint(void);
 // What runs in the child, like a command.
 typedef status plugin_body(void *argument, int *exit_code);
 
-// Runs body(argument) in a child process and waits. A call of the plug-in that takes longer than timeout_s, or kills
-// the child, is the failure returned, with the call's name. Otherwise what body returns, and *exit_code as body left
-// it.
+// Runs body(argument) in a child process and waits. A call of the plug-in that takes longer than
+// timeout_s, or kills the child, is the failure returned, with the call's name. Otherwise what body
+// returns, and *exit_code as body left it.
 status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *exit_code);
 
 #endif

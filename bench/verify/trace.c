@@ -9,9 +9,11 @@
 static const struct {
     int stage;
     bool per_head;
-} LAYER[] = {{STAGE_LN1, false}, {STAGE_Q, false},     {STAGE_K, false},      {STAGE_V, false},     {STORED_K, true},
-             {STORED_V, true},   {STAGE_SCORES, true}, {STAGE_SOFTMAX, true}, {STAGE_ATTEND, true}, {STAGE_PROJ, false},
-             {STAGE_LN2, false}, {STAGE_FC, false},    {STAGE_GELU, false},   {STAGE_FCPROJ, false}};
+} LAYER[] = {{STAGE_LN1, false},   {STAGE_Q, false},      {STAGE_K, false},
+             {STAGE_V, false},     {STORED_K, true},      {STORED_V, true},
+             {STAGE_SCORES, true}, {STAGE_SOFTMAX, true}, {STAGE_ATTEND, true},
+             {STAGE_PROJ, false},  {STAGE_LN2, false},    {STAGE_FC, false},
+             {STAGE_GELU, false},  {STAGE_FCPROJ, false}};
 enum { LAYER_STAGES = sizeof LAYER / sizeof *LAYER };
 
 const char *place_stage_name(int s)
@@ -58,7 +60,8 @@ place trace_place(const trace *t, size_t position, size_t slot)
 
 status trace_create(const model *m, size_t T, bool judge, trace *out)
 {
-    *out = (trace){.m = m, .T = T, .judge = judge, .slots = m->config.L * layer_slots(&m->config) + 3};
+    *out =
+        (trace){.m = m, .T = T, .judge = judge, .slots = m->config.L * layer_slots(&m->config) + 3};
     out->digest = memory_array(T * out->slots, sizeof *out->digest);
     out->drafted = memory_array(T, sizeof *out->drafted);
     if (out->digest && out->drafted)
@@ -91,8 +94,8 @@ static void record(trace *t, const place *p, const float *values, size_t n)
 {
     t->digest[p->position * t->slots + trace_slot(t, p)] = digest_of(values, n);
     for (size_t i = 0; i < t->wanting; i++)
-        if (p->position == t->wanted[i].position && p->layer == t->wanted[i].layer && p->head == t->wanted[i].head &&
-            p->stage == t->wanted[i].stage) {
+        if (p->position == t->wanted[i].position && p->layer == t->wanted[i].layer &&
+            p->head == t->wanted[i].head && p->stage == t->wanted[i].stage) {
             memory_free(t->found[i].values);
             t->found[i] = (trace_row){memory_array(n, sizeof *values), n};
             if (t->found[i].values)
@@ -100,7 +103,8 @@ static void record(trace *t, const place *p, const float *values, size_t n)
         }
 }
 
-static void watch(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+static void watch(void *user, stage s, int l, int head, size_t position, const float *values,
+                  size_t n)
 {
     trace *t = user;
     if (position >= t->end)
@@ -112,7 +116,8 @@ static void watch(void *user, stage s, int l, int head, size_t position, const f
     record(t, &(place){position, l, head, (int)s}, values, n);
     const size_t D = config_head_size(&t->m->config);
     for (size_t h = 0; t->judge && (s == STAGE_K || s == STAGE_V) && h < n / D; h++)
-        record(t, &(place){position, l, (int)h, s == STAGE_K ? STORED_K : STORED_V}, values + h * D, D);
+        record(t, &(place){position, l, (int)h, s == STAGE_K ? STORED_K : STORED_V}, values + h * D,
+               D);
 }
 
 // Keys and values that d holds for positions below n, whatever they were computed from.
@@ -154,7 +159,8 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
     return s;
 }
 
-status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found, size_t wanting)
+status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found,
+                 size_t wanting)
 {
     t->wanted = wanted;
     t->found = found;

@@ -1,4 +1,5 @@
-// A run under observation: one digest for each row of numbers that a forward pass computes, in the order of causes.
+// A run under observation: one digest for each row of numbers that a forward pass computes, in the
+// order of causes.
 #ifndef LOCKSTEP_BENCH_TRACE_H
 #define LOCKSTEP_BENCH_TRACE_H
 
@@ -9,7 +10,8 @@
 #include "bench/verify/ways.h"
 #include "common/decoder.h"
 
-// Besides the stages that an observer sees there are two that the cache itself holds: they come right after STAGE_V.
+// Besides the stages that an observer sees there are two that the cache itself holds: they come
+// right after STAGE_V.
 enum { STORED_K = STAGES, STORED_V };
 
 // A row of numbers: where it stands in the forward pass. layer and head are -1 where there is none.
@@ -35,7 +37,7 @@ typedef struct trace {
     uint64_t *digest; // (T, slots); 0: not computed, or not shown
     bool *drafted;    // (T): the position was last computed from a draft's token
     bool judge;       // what a cache should hold follows from k and v
-    size_t beyond;    // 1 + a position at or behind the end of the sequence that was computed; 0: none
+    size_t beyond; // 1 + a position at or behind the end of the sequence that was computed; 0: none
     // While a pass runs: what is to be copied out.
     size_t kept, end;    // of the move at hand
     const place *wanted; // (wanting)
@@ -49,9 +51,10 @@ void trace_free(trace *t);
 size_t trace_slot(const trace *t, const place *p);
 place trace_place(const trace *t, size_t position, size_t slot);
 
-// Makes the moves 0..last of w on fresh decoders of w->api, watches the first, and fills the digests; keys and values
-// held at the end too. Rows `wanted` are copied out to found[i]; free their values. Positions at or behind T are left
-// out.
-status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found, size_t wanting);
+// Makes the moves 0..last of w on fresh decoders of w->api, watches the first, and fills the
+// digests; keys and values held at the end too. Rows `wanted` are copied out to found[i]; free
+// their values. Positions at or behind T are left out.
+status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found,
+                 size_t wanting);
 
 #endif

@@ -1,5 +1,5 @@
-// bench verify: every way of reaching a context must give the same logits, and the cache must hold what a recompute
-// computes.
+// bench verify: every way of reaching a context must give the same logits, and the cache must hold
+// what a recompute computes.
 #include "bench/verify/verify.h"
 
 #include <inttypes.h>
@@ -9,17 +9,17 @@
 #include <string.h>
 
 #include "bench/base/contexts.h"
+#include "bench/base/progress.h"
+#include "bench/base/results.h"
 #include "bench/cost/cost.h"
 #include "bench/verify/decoders.h"
 #include "bench/verify/locate.h"
 #include "bench/verify/plugin.h"
-#include "bench/base/progress.h"
-#include "bench/base/results.h"
 #include "bench/verify/ways.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
-#include "common/math/numeric.h"
 #include "common/base/size.h"
+#include "common/math/numeric.h"
 
 // What one comparison found.
 typedef struct finding {
@@ -53,17 +53,21 @@ typedef struct verification {
 } verification;
 
 static const char USAGE[] =
-    "build/bench verify [options]: compares a cached decoder with a recompute, bit for bit, and says where they part.\n"
+    "build/bench verify [options]: compares a cached decoder with a recompute, bit for bit, and "
+    "says where they part.\n"
     "Exit status 0: no difference; 1: a difference, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
-    "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a selection of a large "
+    "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
+    "selection of a large "
     "one\n"
-    "  -d, --decoder FILE.so          verify this plug-in instead of kvcache (make mine SRC=yours.c builds one)\n"
+    "  -d, --decoder FILE.so          verify this plug-in instead of kvcache (make mine "
+    "SRC=yours.c builds one)\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
     "  -j, --json                     print one JSON object instead\n";
 
-// Contexts at which tiles, panels and chunks begin and end; or all, where that takes less than about half a minute.
+// Contexts at which tiles, panels and chunks begin and end; or all, where that takes less than
+// about half a minute.
 static status select_contexts(const config *c, size_t **list, size_t *n)
 {
     const double cheap = 4e12; // multiply-adds
@@ -75,7 +79,8 @@ static status select_contexts(const config *c, size_t **list, size_t *n)
     for (size_t t = 16; work > cheap && t + 1 < c->T; t *= 2)
         used += snprintf(text + used, sizeof text - (size_t)used, ",%zu-%zu", t - 1, t + 1);
     if (work > cheap)
-        snprintf(text + used, sizeof text - (size_t)used, ",%zu-%zu", c->T > 3 ? c->T - 1 : c->T, c->T);
+        snprintf(text + used, sizeof text - (size_t)used, ",%zu-%zu", c->T > 3 ? c->T - 1 : c->T,
+                 c->T);
     return contexts_parse(text, c->T, list, n);
 }
 
@@ -98,7 +103,8 @@ static status plan(verification *v, const size_t *contexts, size_t n)
     return NULL;
 }
 
-// How many tokens of move i its decoder holds already. Drafts of one position are the same in all moves.
+// How many tokens of move i its decoder holds already. Drafts of one position are the same in all
+// moves.
 static size_t held(const way *w, size_t i)
 {
     if (i < w->decoders || w->moves[i].reset || w->independent)
@@ -107,12 +113,14 @@ static size_t held(const way *w, size_t i)
     return a->kept == b->kept ? size_min(a->T, b->T) : size_min(a->kept, b->kept);
 }
 
-// A move's work, for the progress bar. A weight that is streamed takes about as long as 20 multiply-adds.
+// A move's work, for the progress bar. A weight that is streamed takes about as long as 20
+// multiply-adds.
 static double move_work(const verification *v, const way *w, size_t i)
 {
     const size_t before = held(w, i), T = w->moves[i].T;
     const config *c = &v->m->config;
-    return cost_multiply_adds(c, before < T ? before : T - 1, T) + 20.0 * (double)c->L * cost_layer_row(c);
+    return cost_multiply_adds(c, before < T ? before : T - 1, T) +
+           20.0 * (double)c->L * cost_layer_row(c);
 }
 
 static void advance(verification *v, double work)
@@ -131,15 +139,18 @@ static void keep_text(char *kept, size_t size, const char *text)
         snprintf(kept, size, "%s", text);
 }
 
-// All layers must hold as many rows as there are tokens, or none: a decoder that keeps nothing is right too.
-static void check_lengths(verification *v, const way *w, const decoder *d, size_t T, const char *call)
+// All layers must hold as many rows as there are tokens, or none: a decoder that keeps nothing is
+// right too.
+static void check_lengths(verification *v, const way *w, const decoder *d, size_t T,
+                          const char *call)
 {
     for (size_t l = 0; w->api->length && l < v->m->config.L; l++) {
         const size_t n = w->api->length(d, l), expected = w->api->length(d, 0) == 0 ? 0 : T;
         char text[sizeof v->lengths];
         if (n == expected)
             continue;
-        snprintf(text, sizeof text, "layer %zu holds %zu rows, not %zu, after %s (%s)", l, n, expected, call, w->name);
+        snprintf(text, sizeof text, "layer %zu holds %zu rows, not %zu, after %s (%s)", l, n,
+                 expected, call, w->name);
         keep_text(v->lengths, sizeof v->lengths, text);
     }
 }
@@ -188,7 +199,8 @@ typedef struct cache_check {
     status failed;
 } cache_check;
 
-static void check_cached(void *user, stage s, int l, int head, size_t t, const float *values, size_t n)
+static void check_cached(void *user, stage s, int l, int head, size_t t, const float *values,
+                         size_t n)
 {
     cache_check *c = user;
     const size_t D = config_head_size(&c->v->m->config);
@@ -203,7 +215,8 @@ static void check_cached(void *user, stage s, int l, int head, size_t t, const f
 }
 
 // Every key and value that `cached` holds after the way's last move, against one recompute.
-static status check_cache(verification *v, size_t w, decoder *judge, const decoder *cached, const int *ids)
+static status check_cache(verification *v, size_t w, decoder *judge, const decoder *cached,
+                          const int *ids)
 {
     const way *done = &v->ways[w];
     if (!v->tested->length || !v->tested->read_kv || !v->judge->observe)
@@ -227,7 +240,8 @@ typedef struct worker {
     int *ids;       // (last)
 } worker;
 
-// A way that goes on from move to move begins with a decoder that has never been used, as the locator will repeat it.
+// A way that goes on from move to move begins with a decoder that has never been used, as the
+// locator will repeat it.
 static status renew(const verification *v, worker *own)
 {
     v->tested->destroy(own->tested);
@@ -251,7 +265,8 @@ static status run_task(verification *v, const task *t, worker *own)
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
     for (size_t i = t->first; !s && i < t->first + t->n; i++)
         s = make_move(v, w, i, w->decoders == 2 && i % 2 == 1 ? own->other : d, own->ids);
-    part_with_other(v, own); // before the cache is looked into: it may not hold what the other one frees
+    part_with_other(
+        v, own); // before the cache is looked into: it may not hold what the other one frees
     return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
 }
 
@@ -275,7 +290,8 @@ static bool has_failed(const verification *v)
 static status hire(const verification *v, worker *own)
 {
     own->ids = memory_array(v->last, sizeof *own->ids);
-    status s = own->ids ? v->judge->create(v->m, v->last, &own->judge) : memory_failed("the tokens");
+    status s =
+        own->ids ? v->judge->create(v->m, v->last, &own->judge) : memory_failed("the tokens");
     return s ? s : v->tested->create(v->m, v->last, &own->tested);
 }
 
@@ -310,7 +326,8 @@ static status run_tasks(verification *v)
     return v->failed ? status_fail("%s", v->error) : NULL;
 }
 
-// The logits that each context should have: recomputed, or else those of the run that went one by one.
+// The logits that each context should have: recomputed, or else those of the run that went one by
+// one.
 static void appoint_judges(verification *v)
 {
     const size_t order[] = {ONE_BY_ONE, RECOMPUTED};
@@ -352,18 +369,19 @@ static void take_digest(verification *v)
     SHA256Init(&sha);
     const way *w = &v->ways[RECOMPUTED];
     for (size_t row = w->rows; row-- > 0;) // planned with the longest first
-        SHA256Update(&sha, (const uint8_t *)(w->logits + row * v->m->config.V), v->m->config.V * sizeof *w->logits);
+        SHA256Update(&sha, (const uint8_t *)(w->logits + row * v->m->config.V),
+                     v->m->config.V * sizeof *w->logits);
     SHA256End(&sha, v->digest);
 }
 
-// Of all ways, the one that differs at the shortest context, with its move; WAYS if none does. Logits come before the
-// cache.
+// Of all ways, the one that differs at the shortest context, with its move; WAYS if none does.
+// Logits come before the cache.
 static size_t first_differing(const verification *v, size_t *at)
 {
     size_t found = WAYS;
     for (size_t w = 0; w < WAYS; w++)
-        if (v->logits[w].differing &&
-            (found == WAYS || v->ways[w].moves[v->logits[w].move].T < v->ways[found].moves[*at].T)) {
+        if (v->logits[w].differing && (found == WAYS || v->ways[w].moves[v->logits[w].move].T <
+                                                            v->ways[found].moves[*at].T)) {
             found = w;
             *at = v->logits[w].move;
         }
@@ -375,11 +393,13 @@ static size_t first_differing(const verification *v, size_t *at)
     return found;
 }
 
-static void print_line(const char *who, const char *how, size_t contexts, const finding *f, const char *what)
+static void print_line(const char *who, const char *how, size_t contexts, const finding *f,
+                       const char *what)
 {
     char compared[FORMAT_ROOM], differing[FORMAT_ROOM];
-    printf("  %-8s %-22s %5zu %-8s  %12s %s, %s differ\n", who, how, contexts, contexts == 1 ? "context" : "contexts",
-           format_whole(f->compared, compared), what, format_whole(f->differing, differing));
+    printf("  %-8s %-22s %5zu %-8s  %12s %s, %s differ\n", who, how, contexts,
+           contexts == 1 ? "context" : "contexts", format_whole(f->compared, compared), what,
+           format_whole(f->differing, differing));
 }
 
 static finding total(const finding *findings)
@@ -396,29 +416,35 @@ static void print_first(const verification *v, size_t w, size_t at)
 {
     const finding *f = v->logits[w].differing ? &v->logits[w] : &v->cache[w];
     numeric_bits32 a = {.f = f->expected}, b = {.f = f->got};
-    printf("first difference: context %zu, reached %s, %s %zu: recomputed %.9g (0x%08" PRIx32 "), %s %.9g (0x%08" PRIx32
-           "), %" PRIu64 " ulp apart\n",
-           v->ways[w].moves[at].T, v->ways[w].name, v->logits[w].differing ? "logit" : "channel of a key or value",
-           f->index, (double)f->expected, a.u, v->tested->name, (double)f->got, b.u, locate_ulps(f->expected, f->got));
+    printf("first difference: context %zu, reached %s, %s %zu: recomputed %.9g (0x%08" PRIx32
+           "), %s %.9g (0x%08" PRIx32 "), %" PRIu64 " ulp apart\n",
+           v->ways[w].moves[at].T, v->ways[w].name,
+           v->logits[w].differing ? "logit" : "channel of a key or value", f->index,
+           (double)f->expected, a.u, v->tested->name, (double)f->got, b.u,
+           locate_ulps(f->expected, f->got));
 }
 
 static void print_report(const verification *v)
 {
     char a[FORMAT_ROOM], b[FORMAT_ROOM], c[FORMAT_ROOM], d[FORMAT_ROOM];
     const finding logits = total(v->logits), cache = total(v->cache);
-    printf("verify %s: contexts up to %zu, every bit of every number\n", model_label(v->m), v->last);
-    printf("  %-8s %-22s %5zu %-8s  %12s logits, the judge\n", v->judge->name, "recomputed", v->ways[RECOMPUTED].rows,
-           v->ways[RECOMPUTED].rows == 1 ? "context" : "contexts",
+    printf("verify %s: contexts up to %zu, every bit of every number\n", model_label(v->m),
+           v->last);
+    printf("  %-8s %-22s %5zu %-8s  %12s logits, the judge\n", v->judge->name, "recomputed",
+           v->ways[RECOMPUTED].rows, v->ways[RECOMPUTED].rows == 1 ? "context" : "contexts",
            format_whole(v->ways[RECOMPUTED].rows * v->m->config.V, a));
     for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
-        print_line(v->tested->name, v->ways[w].name, v->logits[w].compared / v->m->config.V, &v->logits[w], "logits");
+        print_line(v->tested->name, v->ways[w].name, v->logits[w].compared / v->m->config.V,
+                   &v->logits[w], "logits");
     if (cache.compared)
         print_line(v->tested->name, "keys and values held", v->last, &cache, "numbers");
     else
-        printf("  %-8s shows neither its length nor its keys and values: logits only\n", v->tested->name);
+        printf("  %-8s shows neither its length nor its keys and values: logits only\n",
+               v->tested->name);
     printf("  SHA-256 of the recomputed logits: %s\n", v->digest);
-    printf("verdict: %s of %s logits and %s of %s keys and values differ\n", format_whole(logits.differing, a),
-           format_whole(logits.compared, b), format_whole(cache.differing, c), format_whole(cache.compared, d));
+    printf("verdict: %s of %s logits and %s of %s keys and values differ\n",
+           format_whole(logits.differing, a), format_whole(logits.compared, b),
+           format_whole(cache.differing, c), format_whole(cache.compared, d));
 }
 
 // Everything as one object: documented in notes/07-your-own-cache.md.
@@ -426,16 +452,17 @@ static json_t *report_json(const verification *v, bool same, const location *l)
 {
     json_t *ways = json_array();
     for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
-        json_array_append_new(ways,
-                              json_pack("{s:s, s:I, s:I, s:I}", "reached", v->ways[w].name, "contexts",
-                                        (json_int_t)v->ways[w].rows, "compared", (json_int_t)v->logits[w].compared,
-                                        "differing", (json_int_t)v->logits[w].differing));
+        json_array_append_new(ways, json_pack("{s:s, s:I, s:I, s:I}", "reached", v->ways[w].name,
+                                              "contexts", (json_int_t)v->ways[w].rows, "compared",
+                                              (json_int_t)v->logits[w].compared, "differing",
+                                              (json_int_t)v->logits[w].differing));
     const finding cache = total(v->cache);
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model", model_label(v->m),
-                     "judge", v->judge->name, "decoder", v->tested->name, "identical", same, "ways", ways, "cache",
-                     "compared", (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "length",
-                     v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
-                     "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
+    return json_pack(
+        "{s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model", model_label(v->m),
+        "judge", v->judge->name, "decoder", v->tested->name, "identical", same, "ways", ways,
+        "cache", "compared", (json_int_t)cache.compared, "differing", (json_int_t)cache.differing,
+        "length", v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
+        "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
 }
 
 static status print_json(const verification *v, bool same, const location *l)
@@ -444,16 +471,18 @@ static status print_json(const verification *v, bool same, const location *l)
     bool printed = report && json_dumpf(report, stdout, JSON_INDENT(2)) == 0;
     json_decref(report);
     printf("\n");
-    return printed ? NULL : status_fail("cannot print the report: standard output is closed or full");
+    return printed ? NULL
+                   : status_fail("cannot print the report: standard output is closed or full");
 }
 
 // Metadata first, then the cache's content and the stages: notes/06-bugs.md says why in this order.
 static void print_findings(const verification *v, size_t w, size_t at, const location *l)
 {
     if (v->lengths[0])
-        printf("length: %s\n  looks like: a count that is not reset or trimmed, or not in every layer "
-               "(notes/06-bugs.md)\n",
-               v->lengths);
+        printf(
+            "length: %s\n  looks like: a count that is not reset or trimmed, or not in every layer "
+            "(notes/06-bugs.md)\n",
+            v->lengths);
     if (plugin_complaint())
         printf("environment: %s\n", plugin_complaint());
     if (w < WAYS)
@@ -470,7 +499,8 @@ static status report(verification *v, bool json, bool *same)
     status s = NULL;
     *same = w == WAYS && !v->lengths[0] && !plugin_complaint();
     if (failing)
-        s = locate(v->m, v->judge, &v->ways[w], at, failing->row ? v->expected[failing->T] : NULL, &l);
+        s = locate(v->m, v->judge, &v->ways[w], at, failing->row ? v->expected[failing->T] : NULL,
+                   &l);
     if (s)
         return s;
     if (json)
@@ -497,10 +527,14 @@ static status record(const verification *v, bool same)
     return results_record_verified(v->m, &found);
 }
 
-static status verify(const model *m, const bench_options *o, const decoder_api *tested, const size_t *contexts,
-                     size_t n, bool *same)
+static status verify(const model *m, const bench_options *o, const decoder_api *tested,
+                     const size_t *contexts, size_t n, bool *same)
 {
-    verification v = {.m = m, .judge = decoders[0], .tested = tested, .plugin = o->decoder, .last = contexts[n - 1]};
+    verification v = {.m = m,
+                      .judge = decoders[0],
+                      .tested = tested,
+                      .plugin = o->decoder,
+                      .last = contexts[n - 1]};
     status s = plan(&v, contexts, n);
     if (!s)
         s = run_tasks(&v);
@@ -524,8 +558,9 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
     size_t *contexts = NULL, n = 0;
     bool same = false;
     const decoder_api *tested = decoders[1];
-    status s = o->contexts ? bench_options_contexts(o->contexts, m->config.T, &contexts, &n, exit_code)
-                           : select_contexts(&m->config, &contexts, &n);
+    status s = o->contexts
+                   ? bench_options_contexts(o->contexts, m->config.T, &contexts, &n, exit_code)
+                   : select_contexts(&m->config, &contexts, &n);
     if (!s && o->decoder) {
         plugin_fill_memory();
         s = plugin_open(o->decoder, &tested);
@@ -556,5 +591,6 @@ status verify_command(int argc, char **argv, int *exit_code)
     status s = bench_options_parse(argc, argv, "m:c:d:t:j", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
-    return o.decoder ? plugin_contain(verify_body, &o, o.timeout_s, exit_code) : verify_body(&o, exit_code);
+    return o.decoder ? plugin_contain(verify_body, &o, o.timeout_s, exit_code)
+                     : verify_body(&o, exit_code);
 }

@@ -47,9 +47,10 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
     return s;
 }
 
-// At each chosen context: new tokens with drafts behind them in one step, of which all drafts are taken back; drafts
-// alone, of which the first two are replaced; the same call again (nothing left to evaluate but the last token); and a
-// shorter text. Before that, another text and straight back; behind it, another text and a reset.
+// At each chosen context: new tokens with drafts behind them in one step, of which all drafts are
+// taken back; drafts alone, of which the first two are replaced; the same call again (nothing left
+// to evaluate but the last token); and a shorter text. Before that, another text and straight back;
+// behind it, another text and a reset.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
 {
     status s = draft(w, 0, least(20, last));
@@ -66,8 +67,8 @@ static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last
     return s ? s : add(w, (move){.kept = least(5, last), .T = least(5, last), .reset = true});
 }
 
-// Two decoders that live at once and read different texts: by one token and by a panel's worth less one, so that single
-// rows and tiles of them, within a panel and across its end, meet the other's.
+// Two decoders that live at once and read different texts: by one token and by a panel's worth less
+// one, so that single rows and tiles of them, within a panel and across its end, meet the other's.
 static status plan_turns(way *w, size_t last)
 {
     static const size_t by[] = {1, 15};
@@ -89,10 +90,12 @@ static status give_rows(way *w, size_t V)
         if (w->moves[i].kept == w->moves[i].T)
             w->moves[i].row = ++w->rows;
     w->logits = memory_array(w->rows * V, sizeof *w->logits);
-    return w->logits ? NULL : memory_failed("the logits to compare: name fewer contexts with --contexts");
+    return w->logits ? NULL
+                     : memory_failed("the logits to compare: name fewer contexts with --contexts");
 }
 
-// The run that goes one by one is the judge where nothing was recomputed: it keeps only what somebody asks for.
+// The run that goes one by one is the judge where nothing was recomputed: it keeps only what
+// somebody asks for.
 static void keep_what_is_asked_for(way ways[WAYS])
 {
     way *w = &ways[ONE_BY_ONE];
@@ -118,7 +121,8 @@ static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
     status s = NULL;
     for (size_t i = 0; i < few; i++)
         chosen[i] = contexts[few == 1 ? 0 : i * (n - 1) / (few - 1)];
-    for (size_t i = n; !s && i-- > 0;) // the longest first: it is not to be the last that one core still works on
+    for (size_t i = n;
+         !s && i-- > 0;) // the longest first: it is not to be the last that one core still works on
         s = reach(&ways[RECOMPUTED], contexts[i]);
     for (size_t i = few; !s && i-- > 0;)
         s = add(&ways[FRESH], (move){.kept = chosen[i], .T = chosen[i], .reset = true});
@@ -129,13 +133,14 @@ static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
     return s ? s : plan_turns(&ways[BESIDE_ANOTHER], last);
 }
 
-status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts, size_t n, size_t V,
-                 way ways[WAYS])
+status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts,
+                 size_t n, size_t V, way ways[WAYS])
 {
-    static const char *const names[WAYS] = {[RECOMPUTED] = "recomputed",       [ONE_BY_ONE] = "one by one",
-                                            [BY_7] = "in chunks of 7",         [BY_16] = "in chunks of 16",
-                                            [BY_100] = "in chunks of 100",     [FRESH] = "at once",
-                                            [ROLLED_BACK] = "after rollbacks", [BESIDE_ANOTHER] = "beside another one"};
+    static const char *const names[WAYS] = {
+        [RECOMPUTED] = "recomputed",       [ONE_BY_ONE] = "one by one",
+        [BY_7] = "in chunks of 7",         [BY_16] = "in chunks of 16",
+        [BY_100] = "in chunks of 100",     [FRESH] = "at once",
+        [ROLLED_BACK] = "after rollbacks", [BESIDE_ANOTHER] = "beside another one"};
     for (size_t w = 0; w < WAYS; w++)
         ways[w] = (way){.name = names[w],
                         .api = w == RECOMPUTED ? judge : tested,
@@ -150,7 +155,9 @@ status ways_plan(const decoder_api *judge, const decoder_api *tested, const size
         return s;
     keep_what_is_asked_for(ways);
     ways[ONE_BY_ONE].logits = memory_array(ways[ONE_BY_ONE].rows * V, sizeof(float));
-    return ways[ONE_BY_ONE].logits ? NULL : memory_failed("the logits to compare: name fewer contexts with --contexts");
+    return ways[ONE_BY_ONE].logits
+               ? NULL
+               : memory_failed("the logits to compare: name fewer contexts with --contexts");
 }
 
 void ways_free(way ways[WAYS])

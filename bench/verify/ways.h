@@ -7,8 +7,9 @@
 
 #include "common/decoder.h"
 
-// One call of step with T ids. The first `kept` are those of the fixed sequence; the rest are drafts, wrong on purpose,
-// which the next move takes back. Only without drafts can the logits be compared.
+// One call of step with T ids. The first `kept` are those of the fixed sequence; the rest are
+// drafts, wrong on purpose, which the next move takes back. Only without drafts can the logits be
+// compared.
 typedef struct move {
     size_t kept, T;
     bool reset; // forget everything first
@@ -19,7 +20,8 @@ typedef struct way {
     const char *name;
     const decoder_api *api;
     size_t T_max;    // of the decoders that make the moves
-    size_t decoders; // 1, or 2 that take turns: move i is made by decoder i % 2, and only the first one's are compared
+    size_t decoders; // 1, or 2 that take turns: move i is made by decoder i % 2, and only the first
+                     // one's are compared
     move *moves;
     size_t n;
     bool independent; // every move can be made alone
@@ -29,10 +31,10 @@ typedef struct way {
 
 enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, ROLLED_BACK, BESIDE_ANOTHER, WAYS };
 
-// Fills all ways for these ascending contexts. `judge` recomputes each of them; `tested` reaches them, and what lies
-// between, in seven ways. ways_free frees what there is, also after a failure.
-status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts, size_t n, size_t V,
-                 way ways[WAYS]);
+// Fills all ways for these ascending contexts. `judge` recomputes each of them; `tested` reaches
+// them, and what lies between, in seven ways. ways_free frees what there is, also after a failure.
+status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts,
+                 size_t n, size_t V, way ways[WAYS]);
 void ways_free(way ways[WAYS]);
 
 // The ids of a move: (T) into `ids`.

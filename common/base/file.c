@@ -14,15 +14,16 @@
 enum {
     FIRST_BYTES = 1 << 16,   // of a stream, before it doubles
     LARGEST_BYTES = 1 << 26, // of a file or stream read whole: vocabularies and texts take a few MB
-    JSON_GROWTH = 32,        // times its text that JSON may take in memory: files of models take up to 20
-    JSON_LEAST = 1 << 16,    // bytes that any JSON may take
+    JSON_GROWTH = 32, // times its text that JSON may take in memory: files of models take up to 20
+    JSON_LEAST = 1 << 16, // bytes that any JSON may take
 };
 
 status file_path(const char *dir, const char *name, char path[FILE_PATH_SIZE])
 {
     int length = snprintf(path, FILE_PATH_SIZE, "%s/%s", dir, name);
     if (length < 0 || length >= FILE_PATH_SIZE)
-        return status_fail("%.64s...: the path is longer than %d bytes: use a shorter one", dir, FILE_PATH_SIZE - 1);
+        return status_fail("%.64s...: the path is longer than %d bytes: use a shorter one", dir,
+                           FILE_PATH_SIZE - 1);
     return NULL;
 }
 
@@ -54,11 +55,12 @@ status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return status_fail("%s: cannot be read: %s: check the disk, or fetch the file again", path,
-                               strerror(errno));
+            return status_fail("%s: cannot be read: %s: check the disk, or fetch the file again",
+                               path, strerror(errno));
         if (n == 0)
-            return status_fail("%s: ends at byte %llu while it is being read: leave it alone, or fetch it again", path,
-                               (unsigned long long)offset);
+            return status_fail(
+                "%s: ends at byte %llu while it is being read: leave it alone, or fetch it again",
+                path, (unsigned long long)offset);
         p += n;
         bytes -= (size_t)n;
         offset += (uint64_t)n;
@@ -69,8 +71,8 @@ status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t 
 static status read_whole(int fd, const char *path, uint64_t size, char **bytes)
 {
     if (size > LARGEST_BYTES)
-        return status_fail("%s: %llu bytes are more than such a file can have (%d): fetch it again", path,
-                           (unsigned long long)size, LARGEST_BYTES);
+        return status_fail("%s: %llu bytes are more than such a file can have (%d): fetch it again",
+                           path, (unsigned long long)size, LARGEST_BYTES);
     *bytes = memory_array((size_t)size + 1, 1);
     if (!*bytes)
         return memory_failed(path);
@@ -103,8 +105,9 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n)
 static status grow(const char *name, char **bytes, size_t *capacity)
 {
     if (*capacity == LARGEST_BYTES)
-        return status_fail("%s: has %d MiB or more, which is too long to be read at once: give a part of it", name,
-                           LARGEST_BYTES >> 20);
+        return status_fail(
+            "%s: has %d MiB or more, which is too long to be read at once: give a part of it", name,
+            LARGEST_BYTES >> 20);
     size_t wider = *capacity ? 2 * *capacity : FIRST_BYTES;
     char *more = memory_resize(*bytes, wider + 1, 1);
     if (!more)
@@ -137,9 +140,10 @@ status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n)
     return NULL;
 }
 
-// Jansson must be kept from two things. "{},{},{}," unfolds to 75 times its length: what a text may take is bounded.
-// And where a buffer for a token cannot grow, the token silently loses its end, quotation mark included: that
-// allocation is kept in reserve. In either case the text ends at once for the parser.
+// Jansson must be kept from two things. "{},{},{}," unfolds to 75 times its length: what a text may
+// take is bounded. And where a buffer for a token cannot grow, the token silently loses its end,
+// quotation mark included: that allocation is kept in reserve. In either case the text ends at once
+// for the parser.
 static _Thread_local struct {
     const char *text;
     size_t n, at;
@@ -184,11 +188,13 @@ static status json_failed(const char *path, const json_t *root, const json_error
     if (json.starved)
         return memory_failed(path);
     if (json_is_too_much())
-        return status_fail("%s: its JSON takes more than %d times its size in memory: fetch the file again", path,
-                           JSON_GROWTH);
+        return status_fail(
+            "%s: its JSON takes more than %d times its size in memory: fetch the file again", path,
+            JSON_GROWTH);
     if (root)
         return status_fail("%s: no object {...}: fetch the file again", path);
-    return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error->line, error->text);
+    return status_fail("%s: line %d is not valid JSON: %s: fetch the file again", path, error->line,
+                       error->text);
 }
 
 status file_parse_json(const char *path, const char *text, size_t n, json_t **root)

@@ -1,4 +1,5 @@
-// Reading the files of a model: regular ones only (a pipe would hang), with messages that name the file.
+// Reading the files of a model: regular ones only (a pipe would hang), with messages that name the
+// file.
 #ifndef LOCKSTEP_FILE_H
 #define LOCKSTEP_FILE_H
 
@@ -23,15 +24,16 @@ status file_open(const char *path, int *fd, uint64_t *bytes);
 // Reads exactly `bytes` bytes from `offset` on.
 status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t bytes);
 
-// All n bytes of DIR/NAME in a new array, a zero byte behind them; free it with memory_free. Refused above 64 MiB. On
-// failure *bytes is NULL.
+// All n bytes of DIR/NAME in a new array, a zero byte behind them; free it with memory_free.
+// Refused above 64 MiB. On failure *bytes is NULL.
 status file_read(const char *dir, const char *name, char **bytes, size_t *n);
 
 // The same from where an open stream stands; `name` is what messages call it.
 status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n);
 
-// DIR/NAME as a JSON object (RFC 8259) without duplicate keys; release it with json_decref. Refused where it takes many
-// times its size in memory. Jansson then allocates through memory.h for good. On failure *root is NULL.
+// DIR/NAME as a JSON object (RFC 8259) without duplicate keys; release it with json_decref. Refused
+// where it takes many times its size in memory. Jansson then allocates through memory.h for good.
+// On failure *root is NULL.
 status file_read_json(const char *dir, const char *name, json_t **root);
 
 // The same from n bytes of text; `path` is what messages call it.

@@ -37,14 +37,16 @@ static status read_id(const char *text, size_t n, size_t *at, size_t place, size
     }
     while (shown < length && shown < 24 && isprint((unsigned char)item[shown]))
         shown++;
-    return status_fail("item %zu of the ids, '%.*s', is not an id of this model: give whole numbers from 0 to %zu",
-                       place, (int)shown, item, limit - 1);
+    return status_fail(
+        "item %zu of the ids, '%.*s', is not an id of this model: give whole numbers from 0 to %zu",
+        place, (int)shown, item, limit - 1);
 }
 
 status input_ids(const char *text, size_t n, size_t limit, int **ids, size_t *count)
 {
     *count = 0;
-    *ids = memory_array(n / 2 + 1, sizeof **ids); // an id takes a digit, and a separator from the next
+    *ids =
+        memory_array(n / 2 + 1, sizeof **ids); // an id takes a digit, and a separator from the next
     if (!*ids)
         return memory_failed("the prompt's ids");
     for (size_t at = 0; at < n;) {

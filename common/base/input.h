@@ -8,11 +8,13 @@
 
 #include "common/base/status.h"
 
-// The n characters as a whole number of at most `most`: decimal digits and nothing else. False if they are not one.
+// The n characters as a whole number of at most `most`: decimal digits and nothing else. False if
+// they are not one.
 bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out);
 
-// A list of ids separated by commas or white space, n characters, to a new array (free it with memory_free). Refused,
-// naming the item and its place, unless each is a whole number below `limit`; limit <= 2^31.
+// A list of ids separated by commas or white space, n characters, to a new array (free it with
+// memory_free). Refused, naming the item and its place, unless each is a whole number below
+// `limit`; limit <= 2^31.
 status input_ids(const char *text, size_t n, size_t limit, int **ids, size_t *count);
 
 #endif

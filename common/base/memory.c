@@ -79,7 +79,8 @@ void memory_free(void *p)
 
 status memory_failed(const char *what)
 {
-    return status_fail("out of memory for %s: close other programs, or use a smaller model or context", what);
+    return status_fail(
+        "out of memory for %s: close other programs, or use a smaller model or context", what);
 }
 
 uint64_t memory_available(void)

@@ -1,5 +1,6 @@
-// Writes .npy row by row: the header has a fixed size and is written again once the number of rows is known.
-// Reads .npy whole: its header is a Python dictionary of three entries, parsed here by hand.
+// Writes .npy row by row: the header has a fixed size and is written again once the number of rows
+// is known. Reads .npy whole: its header is a Python dictionary of three entries, parsed here by
+// hand.
 #include "common/base/npy.h"
 
 #include <assert.h>
@@ -14,7 +15,8 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "'<f4' is written and read as it lies in memory");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "'<f4' is written and read as it lies in memory");
 
 enum {
     PREAMBLE = 10,
@@ -30,7 +32,8 @@ struct npy_writer {
 
 static status cannot_write(const npy_writer *w)
 {
-    return status_fail("cannot write %s: %s: free some space there, or name another file", w->path, strerror(errno));
+    return status_fail("cannot write %s: %s: free some space there, or name another file", w->path,
+                       strerror(errno));
 }
 
 static status write_header(npy_writer *w)
@@ -38,7 +41,8 @@ static status write_header(npy_writer *w)
     char header[HEADER + 1] = "\x93NUMPY\x01"; // then minor version 0 and the length, little-endian
     header[PREAMBLE - 2] = HEADER - PREAMBLE;
     int n = snprintf(header + PREAMBLE, HEADER - PREAMBLE,
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", w->rows, w->columns);
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", w->rows,
+                     w->columns);
     memset(header + PREAMBLE + n, ' ', (size_t)(HEADER - PREAMBLE - n));
     header[HEADER - 1] = '\n';
     bool done = fseek(w->file, 0, SEEK_SET) == 0 && fwrite(header, HEADER, 1, w->file) == 1;
@@ -67,8 +71,11 @@ status npy_create(const char *path, size_t columns, npy_writer **out)
         return memory_failed("the .npy writer");
     }
     snprintf(beside, length, "%s.%ld.part", path, (long)getpid());
-    *w = (npy_writer){.file = fopen(beside, "wb"), .path = path, .beside = beside, .columns = columns};
-    status s = w->file ? write_header(w) : status_fail("cannot write %s: %s: name another file", path, strerror(errno));
+    *w = (npy_writer){
+        .file = fopen(beside, "wb"), .path = path, .beside = beside, .columns = columns};
+    status s = w->file
+                   ? write_header(w)
+                   : status_fail("cannot write %s: %s: name another file", path, strerror(errno));
     if (s)
         npy_abandon(w);
     else
@@ -109,7 +116,8 @@ void npy_abandon(npy_writer *w)
     release(w);
 }
 
-// Reading. A header is text: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, padded with spaces.
+// Reading. A header is text: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, padded
+// with spaces.
 
 #define SAVE_AGAIN "save it with np.save(path, np.ascontiguousarray(x.astype('<f4')))"
 
@@ -142,7 +150,8 @@ static status read_exactly(FILE *f, const char *path, void *to, size_t bytes)
 {
     return fread(to, 1, bytes, f) == bytes
                ? NULL
-               : status_fail("%s: cannot be read to its end: check the disk, or write it again", path);
+               : status_fail("%s: cannot be read to its end: check the disk, or write it again",
+                             path);
 }
 
 static void skip_spaces(const char **at)
@@ -176,7 +185,8 @@ static status take_descr(const char *path, const char **at, header *h)
 {
     if (take_string(at, h->descr, sizeof h->descr))
         return NULL;
-    return status_fail("%s: its dtype, %.40s..., is not one of plain numbers: " SAVE_AGAIN, path, *at);
+    return status_fail("%s: its dtype, %.40s..., is not one of plain numbers: " SAVE_AGAIN, path,
+                       *at);
 }
 
 static status take_order(const char *path, const char **at, header *h)
@@ -225,7 +235,8 @@ static status take_entry(const char *path, const char **at, header *h)
     char name[DESCR] = "";
     size_t i = 0;
     if (!take_string(at, name, sizeof name) || !take(at, ":"))
-        return status_fail("%s: its header is not a dictionary as NumPy writes it: " SAVE_AGAIN, path);
+        return status_fail("%s: its header is not a dictionary as NumPy writes it: " SAVE_AGAIN,
+                           path);
     while (i < KEYS && strcmp(name, keys[i].name) != 0)
         i++;
     if (i == KEYS || h->seen & 1u << i)
@@ -240,9 +251,11 @@ static status parse_header(const char *path, const char *text, header *h)
     const char *at = text;
     bool comma = take(&at, "{");
     if (!comma)
-        return status_fail("%s: its header is not a dictionary as NumPy writes it: " SAVE_AGAIN, path);
+        return status_fail("%s: its header is not a dictionary as NumPy writes it: " SAVE_AGAIN,
+                           path);
     while (!take(&at, "}")) {
-        status s = comma ? take_entry(path, &at, h) : status_fail("%s: its header is cut off: " SAVE_AGAIN, path);
+        status s = comma ? take_entry(path, &at, h)
+                         : status_fail("%s: its header is cut off: " SAVE_AGAIN, path);
         if (s)
             return s;
         comma = take(&at, ",");
@@ -260,24 +273,31 @@ static status parse_header(const char *path, const char *text, header *h)
 static status check_header(const char *path, const header *h, size_t bytes, npy_matrix *out)
 {
     if (strcmp(h->descr, "<f4") != 0 && strcmp(h->descr, "<f8") != 0)
-        return status_fail("%s: its numbers are '%s', and only '<f4' and '<f8' are read: " SAVE_AGAIN, path, h->descr);
+        return status_fail(
+            "%s: its numbers are '%s', and only '<f4' and '<f8' are read: " SAVE_AGAIN, path,
+            h->descr);
     if (h->rank < 1 || h->rank > RANK)
-        return status_fail("%s: it has %zu dimensions, and only 1 or 2 are read: save x.reshape(-1, x.shape[-1])", path,
-                           h->rank);
+        return status_fail(
+            "%s: it has %zu dimensions, and only 1 or 2 are read: save x.reshape(-1, x.shape[-1])",
+            path, h->rank);
     out->is_double = h->descr[2] == '8';
     out->fortran_order = h->fortran_order;
     out->rows = h->rank == 1 ? 1 : h->shape[0];
     out->columns = h->shape[h->rank - 1];
-    size_t wanted = size_times(size_times(out->rows, out->columns), out->is_double ? sizeof(double) : sizeof(float));
+    size_t wanted = size_times(size_times(out->rows, out->columns),
+                               out->is_double ? sizeof(double) : sizeof(float));
     if (wanted != bytes)
-        return status_fail("%s: %zu bytes of numbers where (%zu, %zu) of '%s' needs %s%zu: it %s: write it again", path,
-                           bytes, out->rows, out->columns, h->descr, wanted == SIZE_MAX ? "more than " : "", wanted,
-                           bytes < wanted ? "was cut off" : "holds something else too");
+        return status_fail(
+            "%s: %zu bytes of numbers where (%zu, %zu) of '%s' needs %s%zu: it %s: write it again",
+            path, bytes, out->rows, out->columns, h->descr, wanted == SIZE_MAX ? "more than " : "",
+            wanted, bytes < wanted ? "was cut off" : "holds something else too");
     return NULL;
 }
 
-// Magic, version, and the length of the text that follows: 2 bytes in version 1, 4 from then on; all little-endian.
-static status read_preamble(FILE *f, const char *path, size_t file_bytes, size_t *begin, size_t *length)
+// Magic, version, and the length of the text that follows: 2 bytes in version 1, 4 from then on;
+// all little-endian.
+static status read_preamble(FILE *f, const char *path, size_t file_bytes, size_t *begin,
+                            size_t *length)
 {
     unsigned char bytes[PREAMBLE + 2] = {0};
     size_t n = fread(bytes, 1, PREAMBLE, f);
@@ -285,15 +305,16 @@ static status read_preamble(FILE *f, const char *path, size_t file_bytes, size_t
         return status_fail("%s: it does not begin as a .npy file does%s: " SAVE_AGAIN, path,
                            memcmp(bytes, "PK", 2) == 0 ? " but as a .npz or .pt archive" : "");
     if (bytes[6] < 1 || bytes[6] > 3 || bytes[7] != 0)
-        return status_fail("%s: it is .npy version %d.%d, and 1.0 to 3.0 are read: " SAVE_AGAIN, path, bytes[6],
-                           bytes[7]);
+        return status_fail("%s: it is .npy version %d.%d, and 1.0 to 3.0 are read: " SAVE_AGAIN,
+                           path, bytes[6], bytes[7]);
     *begin = PREAMBLE;
     if (bytes[6] > 1)
         *begin += fread(bytes + PREAMBLE, 1, 2, f);
     *length = bytes[8] | (size_t)bytes[9] << 8 | (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (size_plus(*begin, *length) > file_bytes)
-        return status_fail("%s: a header of %zu bytes does not fit a file of %zu: it was cut off: write it again", path,
-                           *length, file_bytes);
+        return status_fail(
+            "%s: a header of %zu bytes does not fit a file of %zu: it was cut off: write it again",
+            path, *length, file_bytes);
     return NULL;
 }
 
@@ -344,10 +365,11 @@ status npy_read(const char *path, npy_matrix *out)
 
 void npy_row(const npy_matrix *m, size_t r, double *row)
 {
-    const size_t step = m->fortran_order ? m->rows : 1, first = m->fortran_order ? r : r * m->columns;
+    const size_t step = m->fortran_order ? m->rows : 1,
+                 first = m->fortran_order ? r : r * m->columns;
     for (size_t i = 0; i < m->columns; i++)
-        row[i] =
-            m->is_double ? ((const double *)m->data)[first + i * step] : ((const float *)m->data)[first + i * step];
+        row[i] = m->is_double ? ((const double *)m->data)[first + i * step]
+                              : ((const float *)m->data)[first + i * step];
 }
 
 void npy_free(npy_matrix *m)

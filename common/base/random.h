@@ -7,8 +7,9 @@
 // The state's increment: 2^64 over the golden ratio, made odd.
 static const uint64_t RANDOM_GAMMA = 0x9e3779b97f4a7c15u;
 
-// The output of a generator in state x; its next state is x + RANDOM_GAMMA. From Steele, Lea and Flood, "Fast
-// splittable pseudorandom number generators", OOPSLA 2014, with the constants of Vigna's public-domain splitmix64.c.
+// The output of a generator in state x; its next state is x + RANDOM_GAMMA. From Steele, Lea and
+// Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the constants of
+// Vigna's public-domain splitmix64.c.
 static inline uint64_t random_splitmix64(uint64_t x)
 {
     uint64_t z = x + RANDOM_GAMMA;

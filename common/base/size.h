@@ -1,5 +1,5 @@
-// Arithmetic on sizes that sticks at SIZE_MAX instead of wrapping around: a product too large to hold is too large to
-// allocate.
+// Arithmetic on sizes that sticks at SIZE_MAX instead of wrapping around: a product too large to
+// hold is too large to allocate.
 #ifndef LOCKSTEP_SIZE_H
 #define LOCKSTEP_SIZE_H
 

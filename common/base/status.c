@@ -13,7 +13,8 @@ status status_fail(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(fresh, sizeof fresh, format, arguments);
     va_end(arguments);
-    for (char *p = fresh; *p; p++) // names come from files: whatever they hold, a message stays one line
+    for (char *p = fresh; *p;
+         p++) // names come from files: whatever they hold, a message stays one line
         *p = (unsigned char)*p < ' ' || *p == 127 ? '?' : *p;
     memcpy(message, fresh, sizeof message);
     return message;

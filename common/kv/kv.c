@@ -17,7 +17,8 @@ static size_t values_per_head(const kv *kept)
 
 static float *key(const kv *kept, size_t l, size_t head, size_t t)
 {
-    return kept->k + (l * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D + t % LANES;
+    return kept->k + (l * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D +
+           t % LANES;
 }
 
 static float *value(const kv *kept, size_t l, size_t head, size_t t)
@@ -71,7 +72,8 @@ void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, si
         some = LANES - (first + r) % LANES; // up to the end of this panel
         some = some < n - r ? some : n - r;
         for (size_t head = 0; head < kept->H; head++) {
-            const rows of_k = rows_columns(k, head * kept->D, kept->D), of_v = rows_columns(v, head * kept->D, kept->D);
+            const rows of_k = rows_columns(k, head * kept->D, kept->D),
+                       of_v = rows_columns(v, head * kept->D, kept->D);
             store_keys(key(kept, l, head, first + r), kept->D, &of_k, r, some);
             for (size_t i = r; i < r + some; i++)
                 store_value(kept, value(kept, l, head, first + i), row(&of_v, i));

@@ -1,12 +1,12 @@
-// Keys and values of one or more layers, packed for the kernel: K as panels over time (a lane is a key), V as panels
-// over a head's channels.
+// Keys and values of one or more layers, packed for the kernel: K as panels over time (a lane is a
+// key), V as panels over a head's channels.
 #ifndef LOCKSTEP_KV_H
 #define LOCKSTEP_KV_H
 
-#include "common/math/kernel.h"
-#include "common/model/model.h"
-#include "common/math/rows.h"
 #include "common/base/status.h"
+#include "common/math/kernel.h"
+#include "common/math/rows.h"
+#include "common/model/model.h"
 
 typedef struct kv {
     float *k, *v; // per layer and head: (ceil(T/16), D, 16), and (ceil(D/16), padded T, 16)
@@ -17,12 +17,12 @@ typedef struct kv {
 status kv_create(const config *c, size_t layers, size_t T, kv *out);
 void kv_free(kv *kept);
 
-// Stores rows [first, first + n) of layer l: k and v are (n, C) with the heads side by side, row 0 being position
-// `first`.
+// Stores rows [first, first + n) of layer l: k and v are (n, C) with the heads side by side, row 0
+// being position `first`.
 void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n);
 
-// The keys of a head as a right-hand side for rows of q, covering positions 0..T-1 (K = D); its values for rows of p (K
-// = T).
+// The keys of a head as a right-hand side for rows of q, covering positions 0..T-1 (K = D); its
+// values for rows of p (K = T).
 panels kv_keys(const kv *kept, size_t l, size_t head, size_t T);
 panels kv_values(const kv *kept, size_t l, size_t head);
 

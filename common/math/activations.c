@@ -1,8 +1,8 @@
 // One block, cut into rows.
 #include "common/math/activations.h"
 
-#include "common/math/kernel.h"
 #include "common/base/memory.h"
+#include "common/math/kernel.h"
 
 // Cuts `count` rows of n values off the block at *used floats; a NULL block only counts.
 static rows cut(float *block, size_t *used, size_t count, size_t n)

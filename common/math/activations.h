@@ -2,9 +2,9 @@
 #ifndef LOCKSTEP_ACTIVATIONS_H
 #define LOCKSTEP_ACTIVATIONS_H
 
-#include "common/model/config.h"
-#include "common/math/rows.h"
 #include "common/base/status.h"
+#include "common/math/rows.h"
+#include "common/model/config.h"
 
 typedef struct activations {
     rows x;        // (T, C) the residual stream

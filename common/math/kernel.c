@@ -1,17 +1,18 @@
-// The tile: a few rows times a few panels, all sums in registers. Plain C; the compiler makes the vectors.
+// The tile: a few rows times a few panels, all sums in registers. Plain C; the compiler makes the
+// vectors.
 #include "common/math/kernel.h"
 
 #include "common/math/numeric.h"
 
-// What all rows pass over before the next is fetched: this much of the right-hand side (192 KiB) stays in the
-// second-level cache.
+// What all rows pass over before the next is fetched: this much of the right-hand side (192 KiB)
+// stays in the second-level cache.
 enum {
     GROUP = 4,  // panels
     DEPTH = 768 // of their rows
 };
 
-// Whether to ask for the unrolling that keeps `sum` in registers was measured per compiler and width
-// (notes/04-measuring.md).
+// Whether to ask for the unrolling that keeps `sum` in registers was measured per compiler and
+// width (notes/04-measuring.md).
 #ifndef __clang__
 #    define UNROLL _Pragma("GCC unroll 16")
 #elif defined(__AVX512F__)
@@ -20,42 +21,45 @@ enum {
 #    define UNROLL
 #endif
 
-// sum[j] = fma(x, b[j], sum[j]) for one row of a panel. Lanes run over outputs j and never over k: this is why neither
-// the tile nor the width of a vector can change a bit.
-static inline __attribute__((always_inline)) void accumulate(float *restrict sum, float x, const float *restrict b)
+// sum[j] = fma(x, b[j], sum[j]) for one row of a panel. Lanes run over outputs j and never over k:
+// this is why neither the tile nor the width of a vector can change a bit.
+static inline __attribute__((always_inline)) void accumulate(float *restrict sum, float x,
+                                                             const float *restrict b)
 {
 #pragma omp simd
     for (size_t j = 0; j < LANES; j++)
         sum[j] = numeric_fma(x, b[j], sum[j]);
 }
 
-static inline __attribute__((always_inline)) void add_lanes(float *restrict sum, const float *restrict bias)
+static inline __attribute__((always_inline)) void add_lanes(float *restrict sum,
+                                                            const float *restrict bias)
 {
 #pragma omp simd
     for (size_t j = 0; j < LANES; j++)
         sum[j] += bias[j];
 }
 
-static inline __attribute__((always_inline)) void copy_lanes(float *restrict to, const float *restrict from)
+static inline __attribute__((always_inline)) void copy_lanes(float *restrict to,
+                                                             const float *restrict from)
 {
 #pragma omp simd
     for (size_t j = 0; j < LANES; j++)
         to[j] = from[j];
 }
 
-static inline __attribute__((always_inline)) void start_lanes(float *restrict sum, const float *restrict y,
-                                                              const bool resume)
+static inline __attribute__((always_inline)) void
+start_lanes(float *restrict sum, const float *restrict y, const bool resume)
 {
 #pragma omp simd
     for (size_t j = 0; j < LANES; j++)
         sum[j] = resume ? y[j] : 0.0f;
 }
 
-// Every call has constants for `height` and `count`: the loops over them are unrolled after inlining.
-static inline __attribute__((always_inline)) void tile(const size_t height, const size_t count, size_t K,
-                                                       const float *restrict a, size_t a_stride, panels b,
-                                                       float *restrict y, size_t y_stride, const float *bias,
-                                                       const bool resume)
+// Every call has constants for `height` and `count`: the loops over them are unrolled after
+// inlining.
+static inline __attribute__((always_inline)) void
+tile(const size_t height, const size_t count, size_t K, const float *restrict a, size_t a_stride,
+     panels b, float *restrict y, size_t y_stride, const float *bias, const bool resume)
 {
     float sum[TILE_ROWS][GROUP][LANES];
     UNROLL for (size_t r = 0; r < height; r++) UNROLL for (size_t p = 0; p < count; p++)
@@ -76,11 +80,11 @@ static size_t tile_height(size_t left)
 }
 
 // One tile's rows times GROUP panels, or one; then plus bias, unless it is NULL.
-static void strip(size_t height, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
-                  const float *bias, bool resume)
+static void strip(size_t height, size_t K, const float *a, size_t a_stride, panels b, float *y,
+                  size_t y_stride, const float *bias, bool resume)
 {
-#define TILE(ROWS, COUNT)                                                                                              \
-    (resume ? tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride, bias, true)                                            \
+#define TILE(ROWS, COUNT)                                                                          \
+    (resume ? tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride, bias, true)                        \
             : tile(ROWS, COUNT, K, a, a_stride, b, y, y_stride, bias, false))
     bool group = b.count == GROUP;
     switch (height) {
@@ -106,9 +110,10 @@ static void strip(size_t height, size_t K, const float *a, size_t a_stride, pane
 #undef TILE
 }
 
-// All rows times GROUP panels, or one, to a depth of at most DEPTH; then plus bias, unless it is NULL.
-static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
-                 const float *bias, bool resume)
+// All rows times GROUP panels, or one, to a depth of at most DEPTH; then plus bias, unless it is
+// NULL.
+static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y,
+                 size_t y_stride, const float *bias, bool resume)
 {
     for (size_t r = 0, height; r < n; r += height) {
         height = tile_height(n - r);
@@ -116,8 +121,8 @@ static void slab(size_t n, size_t K, const float *a, size_t a_stride, panels b, 
     }
 }
 
-void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
-                    const float *bias, bool resume)
+void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y,
+                    size_t y_stride, const float *bias, bool resume)
 {
     for (size_t p = 0, count; p < b.count; p += count) {
         count = b.count - p >= GROUP ? GROUP : 1;
@@ -126,7 +131,8 @@ void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels 
             depth = K - k < DEPTH ? K - k : DEPTH;
             panels part = {b.at + p * b.stride + k * LANES, b.stride, count};
             const float *bias_at_end = bias && k + depth == K ? bias + p * LANES : NULL;
-            slab(n, depth, a + k, a_stride, part, y + p * LANES, y_stride, bias_at_end, resume || k > 0);
+            slab(n, depth, a + k, a_stride, part, y + p * LANES, y_stride, bias_at_end,
+                 resume || k > 0);
             k += depth;
         } while (k < K);
     }

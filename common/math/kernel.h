@@ -7,8 +7,8 @@
 
 #include "common/math/rows.h"
 
-// What one tile computes at once: its sums fill 24 of 32 registers of 16 lanes, or 12 of 16 registers of 8. Attention
-// walks over the rows in steps of TILE_ROWS.
+// What one tile computes at once: its sums fill 24 of 32 registers of 16 lanes, or 12 of 16
+// registers of 8. Attention walks over the rows in steps of TILE_ROWS.
 enum { TILE_ROWS = 6 };
 #ifdef __AVX512F__
 enum { TILE_PANELS = 4 };
@@ -16,20 +16,20 @@ enum { TILE_PANELS = 4 };
 enum { TILE_PANELS = 1 };
 #endif
 
-// What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` floats from one panel to the
-// next.
+// What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` floats
+// from one panel to the next.
 typedef struct panels {
     const float *at;
     size_t stride, count;
 } panels;
 
-// y (n rows, 16 count) = a (n rows, K) times b, plus bias (16 count) unless that is NULL. With `resume`, the sums go on
-// from what y holds instead of from +0.
+// y (n rows, 16 count) = a (n rows, K) times b, plus bias (16 count) unless that is NULL. With
+// `resume`, the sums go on from what y holds instead of from +0.
 //
-// The contract: y[r][j] is acc = fma(a[r][k], b[k][j], acc) for k = 0..K-1 ascending, then acc + bias[j], and nothing
-// else. It depends on row r and column j alone: not on how many rows there are, nor on the tile that holds them, nor on
-// the width of a vector.
-void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y, size_t y_stride,
-                    const float *bias, bool resume);
+// The contract: y[r][j] is acc = fma(a[r][k], b[k][j], acc) for k = 0..K-1 ascending, then acc +
+// bias[j], and nothing else. It depends on row r and column j alone: not on how many rows there
+// are, nor on the tile that holds them, nor on the width of a vector.
+void kernel_product(size_t n, size_t K, const float *a, size_t a_stride, panels b, float *y,
+                    size_t y_stride, const float *bias, bool resume);
 
 #endif

@@ -15,11 +15,13 @@ static bool keeps_subnormals(void)
 status numeric_ready(const char *program)
 {
     if (fegetround() != FE_TONEAREST)
-        return status_fail("this program was started with a rounding mode other than to nearest, so its bits would be "
+        return status_fail("this program was started with a rounding mode other than to nearest, "
+                           "so its bits would be "
                            "others': remove what changes the mode, such as a preloaded library");
     if (!keeps_subnormals())
-        return status_fail("this program was started with subnormal numbers flushed to zero, so its bits would be "
-                           "others': link it, and what it loads, without -ffast-math and -Ofast");
+        return status_fail(
+            "this program was started with subnormal numbers flushed to zero, so its bits would be "
+            "others': link it, and what it loads, without -ffast-math and -Ofast");
     if (!NUMERIC_HARDWARE_FMA)
         fprintf(stderr, "%s: no hardware FMA: slow\n", program);
     return NULL;

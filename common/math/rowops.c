@@ -1,4 +1,5 @@
-// The row operations, each element in one fixed order of IEEE-754 operations (notes/03-arithmetic.md).
+// The row operations, each element in one fixed order of IEEE-754 operations
+// (notes/03-arithmetic.md).
 #include "common/math/rowops.h"
 
 #include "common/math/kernel.h"
@@ -109,9 +110,9 @@ static inline void fold_larger(float *partial, size_t half)
         partial[j] = larger(partial[j], partial[j + half]);
 }
 
-// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the same everywhere. Fills
-// the last 16 lanes with -Inf: no maximum changes for it, and e^-Inf is 0, so that what follows needs no last few
-// elements of its own.
+// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the
+// same everywhere. Fills the last 16 lanes with -Inf: no maximum changes for it, and e^-Inf is 0,
+// so that what follows needs no last few elements of its own.
 static float scale_row(float *x, size_t n, float scale)
 {
     float partial[LANES];
@@ -131,7 +132,8 @@ static float scale_row(float *x, size_t n, float scale)
     return larger(partial[0], partial[1]);
 }
 
-// x = e^(x - max); returns the sum. Adding the +0 of the lanes beyond n changes no sum of what is not negative.
+// x = e^(x - max); returns the sum. Adding the +0 of the lanes beyond n changes no sum of what is
+// not negative.
 static float exp_row(float *x, size_t n, float max)
 {
     float partial[LANES] = {0};

@@ -1,11 +1,11 @@
-// The row operations of a GPT-2: what turns rows of activations into rows of activations. None of them has a path that
-// depends on how many rows there are or knows who calls it: row r of the result depends on row r of the input alone,
-// bit for bit.
+// The row operations of a GPT-2: what turns rows of activations into rows of activations. None of
+// them has a path that depends on how many rows there are or knows who calls it: row r of the
+// result depends on row r of the input alone, bit for bit.
 #ifndef LOCKSTEP_ROWOPS_H
 #define LOCKSTEP_ROWOPS_H
 
-#include "common/model/model.h"
 #include "common/math/rows.h"
+#include "common/model/model.h"
 
 // x (T - first, C): row r = wte[tokens[first + r]] + wpe[first + r].
 void rowops_embed(const model *m, const int *tokens, size_t first, size_t T, rows *x);
@@ -22,8 +22,8 @@ void rowops_gelu(rows *x, size_t n);
 // x (n, C) += y (n, C): the residual stream.
 void rowops_add(rows *x, const rows *y, size_t n);
 
-// x[0..n-1] = softmax(scale x): scores in, probabilities out. x has room for padded(n); what lies beyond n is neither
-// looked at nor kept.
+// x[0..n-1] = softmax(scale x): scores in, probabilities out. x has room for padded(n); what lies
+// beyond n is neither looked at nor kept.
 void rowops_softmax(float *x, size_t n, float scale);
 
 #endif

@@ -9,8 +9,9 @@
 typedef struct rows {
     float *at;     // (rows, n), row r starts at at + r * stride
     size_t n;      // values in a row
-    size_t stride; // floats from one row to the next: n padded to whole panels, and one line more, so that the rows of
-                   // a tile do not all fall into the same set of the first-level cache when n is a power of two
+    size_t stride; // floats from one row to the next: n padded to whole panels, and one line more,
+                   // so that the rows of a tile do not all fall into the same set of the
+                   // first-level cache when n is a power of two
 } rows;
 
 static inline size_t rows_stride(size_t n)

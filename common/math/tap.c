@@ -3,8 +3,9 @@
 
 const char *stage_name(stage s)
 {
-    static const char *const names[STAGES] = {"embed", "ln1", "q",  "k",    "v",      "scores", "softmax", "attend",
-                                              "proj",  "ln2", "fc", "gelu", "fcproj", "lnf",    "logits"};
+    static const char *const names[STAGES] = {"embed",  "ln1",     "q",      "k",    "v",
+                                              "scores", "softmax", "attend", "proj", "ln2",
+                                              "fc",     "gelu",    "fcproj", "lnf",  "logits"};
     return names[s];
 }
 

@@ -9,7 +9,8 @@
 
 #include "common/base/file.h"
 
-// Every key that selects a variant of GPT-2 this program does not compute, and the value that selects none.
+// Every key that selects a variant of GPT-2 this program does not compute, and the value that
+// selects none.
 static const struct {
     const char *key;
     bool plain;
@@ -22,8 +23,9 @@ static const struct {
 static status check_heads(const char *where, const config *c)
 {
     if (c->C % c->H != 0)
-        return status_fail("%s: %zu heads do not divide %zu channels: give a number of heads that does", where, c->H,
-                           c->C);
+        return status_fail(
+            "%s: %zu heads do not divide %zu channels: give a number of heads that does", where,
+            c->H, c->C);
     return NULL;
 }
 
@@ -33,11 +35,12 @@ static status read_count(const char *path, const json_t *object, const char *key
     if (!value)
         return status_fail("%s: \"%s\" is missing: add it, or fetch the file again", path, key);
     if (!json_is_integer(value))
-        return status_fail("%s: \"%s\" is not a whole number: correct it, or fetch the file again", path, key);
+        return status_fail("%s: \"%s\" is not a whole number: correct it, or fetch the file again",
+                           path, key);
     json_int_t n = json_integer_value(value);
     if (n < 1 || n > CONFIG_LARGEST)
-        return status_fail("%s: \"%s\" is %lld, outside 1..%d: correct it, or fetch the file again", path, key,
-                           (long long)n, CONFIG_LARGEST);
+        return status_fail("%s: \"%s\" is %lld, outside 1..%d: correct it, or fetch the file again",
+                           path, key, (long long)n, CONFIG_LARGEST);
     *out = (size_t)n;
     return NULL;
 }
@@ -47,19 +50,20 @@ static status read_epsilon(const char *path, const json_t *object, float *out)
     const json_t *value = json_object_get(object, "layer_norm_epsilon");
     *out = (float)json_number_value(value); // 0 if missing or not a number
     if (!(*out > 0 && *out < 1))
-        return status_fail("%s: \"layer_norm_epsilon\" is not a number between 0 and 1: give one (GPT-2 has 1e-05)",
+        return status_fail("%s: \"layer_norm_epsilon\" is not a number between 0 and 1: give one "
+                           "(GPT-2 has 1e-05)",
                            path);
     return NULL;
 }
 
-static status check_text(const char *path, const json_t *object, const char *key, const char *wanted,
-                         const char *or_else)
+static status check_text(const char *path, const json_t *object, const char *key,
+                         const char *wanted, const char *or_else)
 {
     const char *text = json_string_value(json_object_get(object, key));
     if (text && (strcmp(text, wanted) == 0 || strcmp(text, or_else) == 0))
         return NULL;
-    return status_fail("%s: \"%s\" is %s%.64s%s, not \"%s\": use a model that has it", path, key, text ? "\"" : "",
-                       text ? text : "missing", text ? "\"" : "", wanted);
+    return status_fail("%s: \"%s\" is %s%.64s%s, not \"%s\": use a model that has it", path, key,
+                       text ? "\"" : "", text ? text : "missing", text ? "\"" : "", wanted);
 }
 
 static status check_variant(const char *path, const json_t *object)
@@ -71,7 +75,8 @@ static status check_variant(const char *path, const json_t *object)
     for (size_t i = 0; !s && i < sizeof SWITCHES / sizeof *SWITCHES; i++) {
         const json_t *value = json_object_get(object, SWITCHES[i].key);
         if (value && !(SWITCHES[i].plain ? json_is_true(value) : json_is_false(value)))
-            s = status_fail("%s: \"%s\" is not %s, and no other attention is computed here: use a model without it",
+            s = status_fail("%s: \"%s\" is not %s, and no other attention is computed here: use a "
+                            "model without it",
                             path, SWITCHES[i].key, SWITCHES[i].plain ? "true" : "false");
     }
     return s;
@@ -116,7 +121,8 @@ status config_read(const char *dir, config *out)
 static const struct {
     const char *name;
     size_t L, C, H;
-} SIZES[] = {{"124M", 12, 768, 12}, {"355M", 24, 1024, 16}, {"774M", 36, 1280, 20}, {"1558M", 48, 1600, 25}};
+} SIZES[] = {
+    {"124M", 12, 768, 12}, {"355M", 24, 1024, 16}, {"774M", 36, 1280, 20}, {"1558M", 48, 1600, 25}};
 
 static void set_size(size_t i, config *out)
 {
@@ -131,8 +137,8 @@ static status parse_number(const char *name, const char **text, uint64_t most, u
     unsigned long long n = strtoull(*text, &end, 10); // which would take blanks and signs as well
     bool whole = isdigit((unsigned char)**text) && (*end == ',' || *end == '\0');
     if (!whole || errno != 0 || n > most)
-        return status_fail("%.200s: expected a whole number up to %llu at \"%.32s\"", name, (unsigned long long)most,
-                           *text);
+        return status_fail("%.200s: expected a whole number up to %llu at \"%.32s\"", name,
+                           (unsigned long long)most, *text);
     *text = end;
     *out = n;
     return NULL;
@@ -155,8 +161,9 @@ static status parse_key(const char *name, const char **text, uint64_t values[7],
             s = status_fail("%.200s: %s0 makes no model: give at least 1", name, KEYS[i]);
         return s;
     }
-    return status_fail("%.200s: \"%.32s\" is neither 124M, 355M, 774M, 1558M nor one of L= C= H= F= V= T= seed=", name,
-                       *text);
+    return status_fail(
+        "%.200s: \"%.32s\" is neither 124M, 355M, 774M, 1558M nor one of L= C= H= F= V= T= seed=",
+        name, *text);
 }
 
 static const char PREFIX[] = "synthetic:";

@@ -1,4 +1,5 @@
-// The seven numbers that make a GPT-2, and where they come from: config.json or the name of a synthetic model.
+// The seven numbers that make a GPT-2, and where they come from: config.json or the name of a
+// synthetic model.
 #ifndef LOCKSTEP_CONFIG_H
 #define LOCKSTEP_CONFIG_H
 
@@ -8,7 +9,9 @@
 
 #include "common/base/status.h"
 
-enum { CONFIG_LARGEST = 1 << 24 }; // of any one number: far beyond every GPT-2, an int, and products of two fit 64 bits
+enum {
+    CONFIG_LARGEST = 1 << 24
+}; // of any one number: far beyond every GPT-2, an int, and products of two fit 64 bits
 
 // The letters of the whole project (see notes/README.md).
 typedef struct config {
@@ -27,16 +30,17 @@ static inline size_t config_head_size(const config *c)
     return c->C / c->H;
 }
 
-// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the loader replaces it by
-// wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not compute (design: other activations,
-// scaled attention variants) and values that are absent, not whole numbers, zero, negative or beyond CONFIG_LARGEST.
+// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the
+// loader replaces it by wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not
+// compute (design: other activations, scaled attention variants) and values that are absent, not
+// whole numbers, zero, negative or beyond CONFIG_LARGEST.
 status config_read(const char *dir, config *out);
 
 // Whether `name` is meant for config_parse_synthetic.
 bool config_is_synthetic(const char *name);
 
-// Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1". Every key may be
-// left out (then it is that of 124M; F = 4 C; seed 0).
+// Reads "synthetic:124M" (355M, 774M, 1558M) or "synthetic:L=4,C=64,H=1,T=8192,V=256,F=256,seed=1".
+// Every key may be left out (then it is that of 124M; F = 4 C; seed 0).
 status config_parse_synthetic(const char *name, config *out, uint64_t *seed);
 
 #endif

@@ -1,4 +1,5 @@
-// The weights of a GPT-2: one table says which tensors there are, one loop streams each of them into its place.
+// The weights of a GPT-2: one table says which tensors there are, one loop streams each of them
+// into its place.
 #include "common/model/model.h"
 
 #include <errno.h>
@@ -8,12 +9,13 @@
 
 #include "common/base/file.h"
 #include "common/base/memory.h"
-#include "common/model/safetensors.h"
 #include "common/base/size.h"
+#include "common/model/safetensors.h"
 #include "common/model/synthetic.h"
 
 enum {
-    CHUNK = 1 << 17, // floats read at a time: half a megabyte stays in the second-level cache until it is packed
+    CHUNK = 1 << 17, // floats read at a time: half a megabyte stays in the second-level cache until
+                     // it is packed
     NAME_SIZE = 64,  // bytes of a tensor's name, with its zero
 };
 
@@ -33,7 +35,7 @@ typedef struct tensor {
     bool per_layer;
     kind kind;
     extent rows, columns; // as in the file; a vector is one row
-    size_t place;         // in a layer or the model: of a linear (CONV1D, TOKENS), else of a const float *
+    size_t place; // in a layer or the model: of a linear (CONV1D, TOKENS), else of a const float *
 } tensor;
 
 // A linear's weight stands before its bias: it sets the linear up, without one.
@@ -54,7 +56,8 @@ static const tensor TENSORS[] = {
     {"mlp.c_proj.bias", true, BIAS, ONE, C, offsetof(layer, fcproj.bias)},
     {"ln_f.weight", false, GAIN, ONE, C, offsetof(model, lnf.gain)},
     {"ln_f.bias", false, BIAS, ONE, C, offsetof(model, lnf.bias)},
-    {"lm_head.weight", false, TOKENS, V, C, offsetof(model, head)}, // the last: absent when tied to wte
+    {"lm_head.weight", false, TOKENS, V, C,
+     offsetof(model, head)}, // the last: absent when tied to wte
 };
 
 enum { TENSOR_KINDS = sizeof TENSORS / sizeof *TENSORS };
@@ -62,7 +65,8 @@ enum { TENSOR_KINDS = sizeof TENSORS / sizeof *TENSORS };
 // The value of a letter of a shape.
 static size_t extent_size(const config *c, extent e)
 {
-    const size_t sizes[] = {[ONE] = 1, [C] = c->C, [C3] = 3 * c->C, [F] = c->F, [V] = c->V, [T] = c->T};
+    const size_t sizes[] = {
+        [ONE] = 1, [C] = c->C, [C3] = 3 * c->C, [F] = c->F, [V] = c->V, [T] = c->T};
     return sizes[e];
 }
 
@@ -75,14 +79,16 @@ static size_t tensor_kinds(bool tied)
 static size_t packed_floats(const tensor *t, const config *c)
 {
     size_t rows = extent_size(c, t->rows), columns = extent_size(c, t->columns);
-    return t->kind == TOKENS ? size_times(padded(rows), columns) : size_times(rows, padded(columns));
+    return t->kind == TOKENS ? size_times(padded(rows), columns)
+                             : size_times(rows, padded(columns));
 }
 
 size_t model_packed_bytes(const config *c, bool tied)
 {
     size_t floats = 0;
     for (size_t i = 0; i < tensor_kinds(tied); i++)
-        floats = size_plus(floats, size_times(packed_floats(&TENSORS[i], c), TENSORS[i].per_layer ? c->L : 1));
+        floats = size_plus(
+            floats, size_times(packed_floats(&TENSORS[i], c), TENSORS[i].per_layer ? c->L : 1));
     return size_times(floats, sizeof(float));
 }
 
@@ -166,7 +172,8 @@ static void pack_rows(float *rows, size_t stride, rectangle r, const float *valu
                        size_min(LANES, r.columns - c));
 }
 
-static void pack(const tensor *t, size_t rows, size_t columns, float *to, rectangle r, const float *values)
+static void pack(const tensor *t, size_t rows, size_t columns, float *to, rectangle r,
+                 const float *values)
 {
     if (t->kind == CONV1D)
         pack_conv1d(to, rows, r, values);
@@ -176,10 +183,13 @@ static void pack(const tensor *t, size_t rows, size_t columns, float *to, rectan
         pack_rows(to, padded(columns), r, values);
 }
 
-static void synthesize(const loader *l, const tensor *t, const char *name, size_t first, size_t count)
+static void synthesize(const loader *l, const tensor *t, const char *name, size_t first,
+                       size_t count)
 {
     size_t fan_in = extent_size(&l->m->config, t->rows);
-    float scale = t->kind == CONV1D ? synthetic_matrix_scale(fan_in) : t->kind == GAIN ? 0x1p-3f : 0x1p-5f;
+    float scale = t->kind == CONV1D ? synthetic_matrix_scale(fan_in)
+                  : t->kind == GAIN ? 0x1p-3f
+                                    : 0x1p-5f;
     synthetic_fill(name, l->seed, t->kind == GAIN ? 1 : 0, scale, first, count, l->chunk);
 }
 
@@ -190,7 +200,8 @@ static uint32_t float_bits(float x)
     return bits;
 }
 
-// The exponent of infinities and NaN is all ones: one more step of it, and the sum reaches the sign's bit.
+// The exponent of infinities and NaN is all ones: one more step of it, and the sum reaches the
+// sign's bit.
 static bool all_finite(const float *values, size_t n)
 {
     uint32_t overflow = 0;
@@ -207,7 +218,8 @@ static status check_finite(const loader *l, const char *name, size_t first, size
     size_t i = 0;
     while (all_finite(&l->chunk[i], 1))
         i++;
-    return status_fail("%s: tensor %s: element %zu is %f, but weights must be finite: fetch or train the model again",
+    return status_fail("%s: tensor %s: element %zu is %f, but weights must be finite: fetch or "
+                       "train the model again",
                        l->path, name, first + i, (double)l->chunk[i]);
 }
 
@@ -233,14 +245,17 @@ static status fetch(loader *l, const tensor *t, const char *name, size_t first, 
 // Streams a tensor chunk by chunk into its place, `to`.
 static status stream(loader *l, const tensor *t, const char *name, float *to)
 {
-    const size_t rows = extent_size(&l->m->config, t->rows), columns = extent_size(&l->m->config, t->columns);
+    const size_t rows = extent_size(&l->m->config, t->rows),
+                 columns = extent_size(&l->m->config, t->columns);
     const size_t columns_once = size_min(columns, CHUNK), fit = CHUNK / columns_once;
-    const size_t rows_once = fit < LANES ? fit : fit / LANES * LANES; // whole panels of tokens where possible
+    const size_t rows_once =
+        fit < LANES ? fit : fit / LANES * LANES; // whole panels of tokens where possible
     if (t->kind == TOKENS) // its last panel is written lane by lane: begin with zeros
         memset(to + (panels_for(rows) - 1) * columns * LANES, 0, columns * LANES * sizeof *to);
     for (size_t row = 0; row < rows; row += rows_once)
         for (size_t column = 0; column < columns; column += columns_once) {
-            rectangle r = {row, size_min(rows_once, rows - row), column, size_min(columns_once, columns - column)};
+            rectangle r = {row, size_min(rows_once, rows - row), column,
+                           size_min(columns_once, columns - column)};
             status s = fetch(l, t, name, row * columns + column, r.rows * r.columns);
             if (s)
                 return s;
@@ -276,24 +291,28 @@ static const char *print_shape(const size_t *shape, size_t rank, char text[NAME_
     return text;
 }
 
-static status misshapen(const loader *l, const char *name, const safetensor *found, const size_t *shape, size_t rank)
+static status misshapen(const loader *l, const char *name, const safetensor *found,
+                        const size_t *shape, size_t rank)
 {
     char is[NAME_SIZE], should_be[NAME_SIZE];
-    return status_fail(
-        "%s: tensor %s has shape (%s) where config.json asks for (%s): fetch the two files that belong together",
-        l->path, name, print_shape(found->shape, found->rank, is), print_shape(shape, rank, should_be));
+    return status_fail("%s: tensor %s has shape (%s) where config.json asks for (%s): fetch the "
+                       "two files that belong together",
+                       l->path, name, print_shape(found->shape, found->rank, is),
+                       print_shape(shape, rank, should_be));
 }
 
 static status check_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
 {
     (void)layer_index; // it is in the name
-    const size_t wanted[] = {extent_size(&l->m->config, t->rows), extent_size(&l->m->config, t->columns)};
+    const size_t wanted[] = {extent_size(&l->m->config, t->rows),
+                             extent_size(&l->m->config, t->columns)};
     const size_t rank = t->rows == ONE ? 1 : 2;
     const size_t *shape = wanted + (2 - rank);
     const safetensor *found = find_tensor(l->file, name);
     if (!found)
-        return status_fail("%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
-                           l->path, name);
+        return status_fail(
+            "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
+            l->path, name);
     if (found->rank != rank || memcmp(found->shape, shape, rank * sizeof *shape) != 0)
         return misshapen(l, name, found, shape, rank);
     l->used[found - safetensors_at(l->file, 0)] = true;
@@ -306,16 +325,17 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-// Masks saved beside the weights. Everything else unknown is refused: a GPT-2 with more tensors than these (adapters,
-// more layers than config.json says) would compute something else.
+// Masks saved beside the weights. Everything else unknown is refused: a GPT-2 with more tensors
+// than these (adapters, more layers than config.json says) would compute something else.
 static status check_unused(const loader *l)
 {
     const safetensor *t;
     for (size_t i = 0; (t = safetensors_at(l->file, i)) != NULL; i++)
-        if (!l->used[i] && !ends_with(t->name, ".attn.bias") && !ends_with(t->name, ".attn.masked_bias"))
-            return status_fail(
-                "%s: tensor %.128s has no place in the GPT-2 of config.json: use a plain GPT-2 checkpoint", l->path,
-                t->name);
+        if (!l->used[i] && !ends_with(t->name, ".attn.bias") &&
+            !ends_with(t->name, ".attn.masked_bias"))
+            return status_fail("%s: tensor %.128s has no place in the GPT-2 of config.json: use a "
+                               "plain GPT-2 checkpoint",
+                               l->path, t->name);
     return NULL;
 }
 
@@ -363,11 +383,12 @@ static status allocate(loader *l)
     const uint64_t available = memory_available();
     m->block_bytes = model_packed_bytes(&m->config, l->tied);
     const size_t needed =
-        size_plus(size_plus(m->block_bytes, size_times(m->config.L, sizeof *m->layers)), CHUNK * sizeof *l->chunk);
+        size_plus(size_plus(m->block_bytes, size_times(m->config.L, sizeof *m->layers)),
+                  CHUNK * sizeof *l->chunk);
     if (available != 0 && needed > available)
-        return status_fail(
-            "%s: needs %.1f GiB of memory, and %.1f GiB are available: use a smaller model, or close other programs",
-            m->name, (double)needed * 0x1p-30, (double)available * 0x1p-30);
+        return status_fail("%s: needs %.1f GiB of memory, and %.1f GiB are available: use a "
+                           "smaller model, or close other programs",
+                           m->name, (double)needed * 0x1p-30, (double)available * 0x1p-30);
     m->layers = memory_array(m->config.L, sizeof *m->layers);
     m->block = memory_block(m->block_bytes);
     l->chunk = memory_array(CHUNK, sizeof *l->chunk);
@@ -441,8 +462,8 @@ static status digest_synthetic(const model *m, char hex[65])
     status s = config_parse_synthetic(m->name, &c, &seed);
     if (s)
         return s;
-    int n = snprintf(text, sizeof text, "synthetic:L=%zu,C=%zu,H=%zu,F=%zu,V=%zu,T=%zu,seed=%llu", c.L, c.C, c.H, c.F,
-                     c.V, c.T, (unsigned long long)seed);
+    int n = snprintf(text, sizeof text, "synthetic:L=%zu,C=%zu,H=%zu,F=%zu,V=%zu,T=%zu,seed=%llu",
+                     c.L, c.C, c.H, c.F, c.V, c.T, (unsigned long long)seed);
     SHA256Data((const uint8_t *)text, (size_t)n, hex);
     return NULL;
 }

@@ -1,4 +1,5 @@
-// The weights of a GPT-2, packed once so that every decoder streams them: const, and borrowed by whoever computes.
+// The weights of a GPT-2, packed once so that every decoder streams them: const, and borrowed by
+// whoever computes.
 #ifndef LOCKSTEP_MODEL_H
 #define LOCKSTEP_MODEL_H
 
@@ -10,8 +11,8 @@
 #include "common/model/config.h"
 #include "common/model/panels.h"
 
-// y = x W + b with W of shape (K, N). Column n of W is lane n % 16 of panel n / 16; a panel is (K, 16) row-major, the
-// panels follow one another. Padding lanes hold 0.
+// y = x W + b with W of shape (K, N). Column n of W is lane n % 16 of panel n / 16; a panel is (K,
+// 16) row-major, the panels follow one another. Padding lanes hold 0.
 typedef struct linear {
     const float *panels; // (ceil(N/16), K, 16)
     const float *bias;   // (padded N), or NULL: no bias
@@ -39,9 +40,9 @@ typedef struct layer {
 
 typedef struct model {
     config config;
-    char *name;       // as given by the user
-    bool synthetic;   // no files, no tokenizer
-    linear wte;       // (C, V): column v is the embedding of token v, and, when tied, what makes logit v
+    char *name;     // as given by the user
+    bool synthetic; // no files, no tokenizer
+    linear wte; // (C, V): column v is the embedding of token v, and, when tied, what makes logit v
     const float *wpe; // (T, padded C) row-major
     layer *layers;    // (L)
     norm lnf;
@@ -53,8 +54,9 @@ typedef struct model {
 // The directory of the model used when none is named.
 const char *model_default(void);
 
-// Loads a directory as Hugging Face publishes it (config.json, model.safetensors) or generates "synthetic:..." (design,
-// section 7). F32, F16, BF16 are widened exactly. On failure *out is NULL and the message names file, tensor and cure.
+// Loads a directory as Hugging Face publishes it (config.json, model.safetensors) or generates
+// "synthetic:..." (design, section 7). F32, F16, BF16 are widened exactly. On failure *out is NULL
+// and the message names file, tensor and cure.
 status model_load(const char *name, model **out);
 
 void model_free(model *m);
@@ -62,12 +64,12 @@ void model_free(model *m);
 // The name to show: a directory of this project without the path before it.
 const char *model_label(const model *m);
 
-// Bytes of the packed weights, padding included, before anything is loaded; and bytes a decoder streams for one token's
-// linear layers.
+// Bytes of the packed weights, padding included, before anything is loaded; and bytes a decoder
+// streams for one token's linear layers.
 size_t model_packed_bytes(const config *c, bool tied);
 
-// Hexadecimal SHA-256 that names these weights: of model.safetensors, or of the synthetic model's canonical name. 65
-// bytes with its zero.
+// Hexadecimal SHA-256 that names these weights: of model.safetensors, or of the synthetic model's
+// canonical name. 65 bytes with its zero.
 status model_digest(const model *m, char hex[65]);
 
 #endif

@@ -1,4 +1,5 @@
-// Hugging Face's safetensors: the header checked in full before anything is believed, the data read in pieces.
+// Hugging Face's safetensors: the header checked in full before anything is believed, the data read
+// in pieces.
 #include "common/model/safetensors.h"
 
 #include <stdbool.h>
@@ -37,7 +38,8 @@ struct safetensors {
     uint16_t piece[PIECE];
 };
 
-// IEEE-754 binary16: 1 sign, 5 exponent, 10 fraction bits. Infinities and NaN keep sign and payload.
+// IEEE-754 binary16: 1 sign, 5 exponent, 10 fraction bits. Infinities and NaN keep sign and
+// payload.
 static void widen_f16(const uint16_t *from, size_t n, float *to)
 {
     const uint32_t rebias = (127 - 15) << 23; // from binary16's exponent bias to binary32's
@@ -111,8 +113,8 @@ static status read_shape(const char *path, const json_t *shape, safetensor *t)
     for (size_t i = 0; good && i < t->rank; i++)
         good = read_size(shape, i, &t->shape[i]);
     if (!good)
-        return status_fail("%s: tensor %.128s: its shape is not an array of up to %d sizes: " AGAIN, path, t->name,
-                           SAFETENSORS_RANK);
+        return status_fail("%s: tensor %.128s: its shape is not an array of up to %d sizes: " AGAIN,
+                           path, t->name, SAFETENSORS_RANK);
     return NULL;
 }
 
@@ -123,19 +125,23 @@ static status read_entry(const char *path, const json_t *entry, uint64_t data, s
     size_t begin, end;
     t->type = find_dtype(json_string_value(json_object_get(entry, "dtype")));
     if (!t->type)
-        return status_fail("%s: tensor %.128s: its dtype is missing or unknown: save it as F32, F16 or BF16", path,
-                           t->name);
+        return status_fail(
+            "%s: tensor %.128s: its dtype is missing or unknown: save it as F32, F16 or BF16", path,
+            t->name);
     status s = read_shape(path, json_object_get(entry, "shape"), t);
     if (s)
         return s;
-    if (json_array_size(offsets) != 2 || !read_size(offsets, 0, &begin) || !read_size(offsets, 1, &end) || begin > end)
-        return status_fail("%s: tensor %.128s: its data_offsets are not [begin, end]: " AGAIN, path, t->name);
+    if (json_array_size(offsets) != 2 || !read_size(offsets, 0, &begin) ||
+        !read_size(offsets, 1, &end) || begin > end)
+        return status_fail("%s: tensor %.128s: its data_offsets are not [begin, end]: " AGAIN, path,
+                           t->name);
     size_t bytes = t->type->bytes;
     for (size_t i = 0; i < t->rank; i++)
         bytes = size_times(bytes, t->shape[i]);
     if (bytes != end - begin)
-        return status_fail("%s: tensor %.128s: %zu bytes of data, but its shape and dtype ask for %zu: " AGAIN, path,
-                           t->name, end - begin, bytes);
+        return status_fail(
+            "%s: tensor %.128s: %zu bytes of data, but its shape and dtype ask for %zu: " AGAIN,
+            path, t->name, end - begin, bytes);
     t->offset = data + begin;
     t->bytes = bytes;
     return NULL;
@@ -154,7 +160,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const safetensor *)a)->name, ((const safetensor *)b)->name);
 }
 
-// The data must be covered exactly: then no byte is read twice, none is smuggled in, and a cut file shows.
+// The data must be covered exactly: then no byte is read twice, none is smuggled in, and a cut file
+// shows.
 static status check_cover(const safetensors *file, uint64_t data, uint64_t file_bytes)
 {
     uint64_t covered = data;
@@ -166,8 +173,8 @@ static status check_cover(const safetensors *file, uint64_t data, uint64_t file_
         covered += t->bytes;
     }
     if (covered != file_bytes)
-        return status_fail("%s: %llu bytes long where its header promises %llu: %s: " AGAIN, file->path,
-                           (unsigned long long)file_bytes, (unsigned long long)covered,
+        return status_fail("%s: %llu bytes long where its header promises %llu: %s: " AGAIN,
+                           file->path, (unsigned long long)file_bytes, (unsigned long long)covered,
                            file_bytes < covered ? "it was cut off" : "something was appended");
     return NULL;
 }
@@ -202,7 +209,9 @@ static status parse_header(safetensors *file, uint64_t bytes)
         return memory_failed(file->path);
     status s = file_read_at(file->fd, file->path, LENGTH_BYTES, text, (size_t)bytes);
     if (!s && text[0] != '{')
-        s = status_fail("%s: its header does not begin with {, so it is not a safetensors file: " AGAIN, file->path);
+        s = status_fail(
+            "%s: its header does not begin with {, so it is not a safetensors file: " AGAIN,
+            file->path);
     if (!s)
         s = file_parse_json(file->path, text, (size_t)bytes, &file->header);
     memory_free(text);
@@ -216,16 +225,17 @@ static status read_header(safetensors *file)
     if (s)
         return s;
     if (file_bytes < LENGTH_BYTES)
-        return status_fail("%s: only %llu bytes long, so not a safetensors file: " AGAIN, file->path,
-                           (unsigned long long)file_bytes);
+        return status_fail("%s: only %llu bytes long, so not a safetensors file: " AGAIN,
+                           file->path, (unsigned long long)file_bytes);
     s = file_read_at(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
     if (s)
         return s;
     if (header_bytes < 2 || header_bytes > HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES)
-        return status_fail(
-            "%s: a header of %llu bytes does not fit a file of %llu (nor may it be longer than %d): it is cut off, or "
-            "not a safetensors file: " AGAIN,
-            file->path, (unsigned long long)header_bytes, (unsigned long long)file_bytes, HEADER_BYTES);
+        return status_fail("%s: a header of %llu bytes does not fit a file of %llu (nor may it be "
+                           "longer than %d): it is cut off, or "
+                           "not a safetensors file: " AGAIN,
+                           file->path, (unsigned long long)header_bytes,
+                           (unsigned long long)file_bytes, HEADER_BYTES);
     s = parse_header(file, header_bytes);
     return s ? s : read_entries(file, LENGTH_BYTES + header_bytes, file_bytes);
 }
@@ -268,16 +278,19 @@ const safetensor *safetensors_find(const safetensors *file, const char *name)
     return bsearch(&key, file->tensors, file->count, sizeof key, by_name);
 }
 
-status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count, float *values)
+status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count,
+                        float *values)
 {
     if (t->type == &DTYPES[0])
-        return file_read_at(file->fd, file->path, t->offset + first * sizeof *values, values, count * sizeof *values);
+        return file_read_at(file->fd, file->path, t->offset + first * sizeof *values, values,
+                            count * sizeof *values);
     if (!t->type->widen)
-        return status_fail("%s: tensor %.128s: its numbers are %s: save it as F32, F16 or BF16", file->path, t->name,
-                           t->type->name);
+        return status_fail("%s: tensor %.128s: its numbers are %s: save it as F32, F16 or BF16",
+                           file->path, t->name, t->type->name);
     for (size_t done = 0; done < count;) {
         size_t n = size_min(PIECE, count - done);
-        status s = file_read_at(file->fd, file->path, t->offset + (first + done) * 2, file->piece, n * 2);
+        status s =
+            file_read_at(file->fd, file->path, t->offset + (first + done) * 2, file->piece, n * 2);
         if (s)
             return s;
         t->type->widen(file->piece, n, values + done);

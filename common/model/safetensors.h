@@ -21,8 +21,9 @@ typedef struct safetensor {
 
 typedef struct safetensors safetensors;
 
-// Opens a file and checks its header: no longer than the file or 100 MB; an object without duplicate keys; every tensor
-// as large as its shape and dtype say; together the tensors cover the data exactly, without a gap or an overlap.
+// Opens a file and checks its header: no longer than the file or 100 MB; an object without
+// duplicate keys; every tensor as large as its shape and dtype say; together the tensors cover the
+// data exactly, without a gap or an overlap.
 status safetensors_open(const char *path, safetensors **out);
 void safetensors_close(safetensors *file);
 
@@ -30,8 +31,9 @@ void safetensors_close(safetensors *file);
 const safetensor *safetensors_at(const safetensors *file, size_t i);
 const safetensor *safetensors_find(const safetensors *file, const char *name);
 
-// Elements first .. first + count - 1 of a tensor of F32, F16 or BF16, widened exactly to F32; another dtype is
-// refused.
-status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count, float *values);
+// Elements first .. first + count - 1 of a tensor of F32, F16 or BF16, widened exactly to F32;
+// another dtype is refused.
+status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count,
+                        float *values);
 
 #endif

@@ -1,4 +1,5 @@
-// Weights made from their names: a hash of name, seed and index, nothing carried from one element to the next.
+// Weights made from their names: a hash of name, seed and index, nothing carried from one element
+// to the next.
 #include "common/model/synthetic.h"
 
 #include "common/base/random.h"
@@ -11,14 +12,15 @@ static uint64_t fnv1a64(const char *text)
     return h;
 }
 
-void synthetic_fill(const char *name, uint64_t seed, float offset, float scale, size_t first, size_t count,
-                    float *values)
+void synthetic_fill(const char *name, uint64_t seed, float offset, float scale, size_t first,
+                    size_t count, float *values)
 {
     const uint64_t start = (fnv1a64(name) ^ seed) + first;
     const float unit = scale * 0x1p-23f;
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
-        int32_t n = (int32_t)(random_splitmix64(start + i) >> 40) - (1 << 23); // 24 bits: exact in a float
+        int32_t n =
+            (int32_t)(random_splitmix64(start + i) >> 40) - (1 << 23); // 24 bits: exact in a float
         values[i] = offset + (float)n * unit;
     }
 }

@@ -58,7 +58,8 @@ static json_t *utf8_string(const char *s, size_t n)
     for (size_t i = 0; i < n;) {
         int found = utf8_sequence(s + i, n - i);
         size_t taken = (size_t)(found > 0 ? found : -found);
-        memcpy(clean + length, found > 0 ? s + i : replacement, found > 0 ? taken : sizeof replacement - 1);
+        memcpy(clean + length, found > 0 ? s + i : replacement,
+               found > 0 ? taken : sizeof replacement - 1);
         length += found > 0 ? taken : sizeof replacement - 1;
         i += taken;
     }
@@ -136,7 +137,8 @@ static json_t *object(const report *r, const tokenizer *t)
     json_t *o = json_object();
     bool whole = true;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        whole &= json_object_set_new(o, fields[i].key, fields[i].value) == 0; // takes the value in any case
+        whole &= json_object_set_new(o, fields[i].key, fields[i].value) ==
+                 0; // takes the value in any case
     if (whole)
         return o;
     json_decref(o);

@@ -1,4 +1,5 @@
-// The way from a prompt to its continuation: load, tokenize, then step and choose until there is enough.
+// The way from a prompt to its continuation: load, tokenize, then step and choose until there is
+// enough.
 #include "common/text/generate.h"
 
 #include <errno.h>
@@ -12,13 +13,13 @@
 #include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/base/npy.h"
-#include "common/math/numeric.h"
-#include "common/text/options.h"
-#include "common/text/figures.h"
-#include "common/text/sampler.h"
 #include "common/base/size.h"
-#include "common/text/tokenizer.h"
 #include "common/base/version.h"
+#include "common/math/numeric.h"
+#include "common/text/figures.h"
+#include "common/text/options.h"
+#include "common/text/sampler.h"
+#include "common/text/tokenizer.h"
 
 enum { FAILED = 1, USAGE_ERROR = 2, SIGNALLED = 128 };
 
@@ -45,8 +46,8 @@ static void interrupt(int signal_number)
     interruption = signal_number;
 }
 
-// Lets the loops below end in good order, so that no half-written file is left. A second signal ends the program at
-// once.
+// Lets the loops below end in good order, so that no half-written file is left. A second signal
+// ends the program at once.
 static void catch_interruptions(void)
 {
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
@@ -55,12 +56,13 @@ static void catch_interruptions(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-// Gives each standard stream that the caller closed a file that cannot be used, so that no file opened later takes its
-// number.
+// Gives each standard stream that the caller closed a file that cannot be used, so that no file
+// opened later takes its number.
 static void fill_standard_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
             return;
 }
 
@@ -68,7 +70,8 @@ static status flush_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return NULL;
-    return status_fail("cannot write to standard output: %s: check where it leads", strerror(errno));
+    return status_fail("cannot write to standard output: %s: check where it leads",
+                       strerror(errno));
 }
 
 // Before anything is loaded: what the command line hands in or points at.
@@ -76,8 +79,10 @@ static status read_prompt(run *r)
 {
     const options *o = &r->options;
     if (o->prompt && config_is_synthetic(o->model))
-        return status_fail("%s has no text: give token ids, as in --ids 1,2,3, instead of a PROMPT", o->model);
-    bool from_file = o->ids && o->ids[0] == '@', from_input = o->prompt && strcmp(o->prompt, "-") == 0;
+        return status_fail("%s has no text: give token ids, as in --ids 1,2,3, instead of a PROMPT",
+                           o->model);
+    bool from_file = o->ids && o->ids[0] == '@',
+         from_input = o->prompt && strcmp(o->prompt, "-") == 0;
     if (!from_file && !from_input) {
         r->text = o->ids ? o->ids : o->prompt;
         r->bytes = strlen(r->text);
@@ -85,7 +90,8 @@ static status read_prompt(run *r)
     }
     FILE *f = from_file ? fopen(o->ids + 1, "rb") : stdin;
     if (!f)
-        return status_fail("cannot read %s: %s: name a readable file after --ids @", o->ids + 1, strerror(errno));
+        return status_fail("cannot read %s: %s: name a readable file after --ids @", o->ids + 1,
+                           strerror(errno));
     status s = file_read_stream(f, from_file ? o->ids + 1 : "standard input", &r->read, &r->bytes);
     r->text = r->read;
     if (from_file)
@@ -103,7 +109,8 @@ static status load(run *r)
     r->report.load_ns = clock_ns() - start;
     if (s || !r->tokenizer || tokenizer_size(r->tokenizer) <= r->model->config.V)
         return s;
-    return status_fail("%s: merges.txt (or tokenizer.json) makes %zu tokens, but wte in model.safetensors has only %zu "
+    return status_fail("%s: merges.txt (or tokenizer.json) makes %zu tokens, but wte in "
+                       "model.safetensors has only %zu "
                        "rows: take both files from the same model",
                        name, tokenizer_size(r->tokenizer), r->model->config.V);
 }
@@ -123,19 +130,22 @@ static status make_room(run *r)
 {
     size_t prompt = r->report.prompt, context = r->model->config.T;
     if (prompt == 0)
-        return status_fail("the prompt is empty: give %s", r->options.ids ? "at least one id" : "some text");
+        return status_fail("the prompt is empty: give %s",
+                           r->options.ids ? "at least one id" : "some text");
     if (prompt > context)
-        return status_fail(
-            "the prompt has %zu tokens, the context of %s only %zu: shorten the prompt, or use another model", prompt,
-            r->options.model, context);
+        return status_fail("the prompt has %zu tokens, the context of %s only %zu: shorten the "
+                           "prompt, or use another model",
+                           prompt, r->options.model, context);
     r->most = size_min(r->options.tokens, context - prompt + 1);
     int *ids = memory_resize(r->ids, prompt + r->most, sizeof *ids);
     if (!ids)
         return memory_failed("the token ids");
     r->ids = ids;
-    size_t tokens = r->tokenizer ? tokenizer_size(r->tokenizer) : r->model->config.V; // ids beyond have no text
+    size_t tokens =
+        r->tokenizer ? tokenizer_size(r->tokenizer) : r->model->config.V; // ids beyond have no text
     status s = sampler_create(&r->options.sampling, tokens, &r->sampler);
-    return s ? s : r->api->create(r->model, size_min(context, prompt + r->options.tokens), &r->decoder);
+    return s ? s
+             : r->api->create(r->model, size_min(context, prompt + r->options.tokens), &r->decoder);
 }
 
 // From here on there may be half-written files.
@@ -154,7 +164,9 @@ static void show_progress(size_t done, size_t all)
 
 static status interrupted(void)
 {
-    return interruption ? status_fail("interrupted by signal %d: run it again for the whole", (int)interruption) : NULL;
+    return interruption ? status_fail("interrupted by signal %d: run it again for the whole",
+                                      (int)interruption)
+                        : NULL;
 }
 
 // Row t - 1: the logits of a step with the first t tokens of the prompt.
@@ -201,9 +213,9 @@ static status extend(run *r)
     int id = sampler_choose(r->sampler, logits);
     r->report.latency_ns += clock_ns() - start;
     if (id < 0)
-        return status_fail(
-            "%s: the logits after %zu tokens are not finite: its weights are too large for F32, use another model",
-            r->options.model, T);
+        return status_fail("%s: the logits after %zu tokens are not finite: its weights are too "
+                           "large for F32, use another model",
+                           r->options.model, T);
     if (r->report.generated++ == 0)
         r->report.ttft_ns = r->report.latency_ns;
     r->ids[T] = id;
@@ -214,10 +226,12 @@ static status extend(run *r)
 static bool at_end_of_text(const run *r)
 {
     return r->tokenizer && !r->options.ignore_eos && r->report.generated > 0 &&
-           r->ids[r->report.prompt + r->report.generated - 1] == tokenizer_end_of_text(r->tokenizer);
+           r->ids[r->report.prompt + r->report.generated - 1] ==
+               tokenizer_end_of_text(r->tokenizer);
 }
 
-// Writes the latest id out as it is: its bytes may be a part of a character, which the next ones complete.
+// Writes the latest id out as it is: its bytes may be a part of a character, which the next ones
+// complete.
 static status stream(const run *r)
 {
     int id = r->ids[r->report.prompt + r->report.generated - 1];
@@ -263,7 +277,8 @@ static status finish(run *r)
     if (!r->options.json && isatty(STDOUT_FILENO))
         putc('\n', stderr); // the text may have ended anywhere in a line
     if (strcmp(p->stop, "context") == 0)
-        fprintf(stderr, "%s: note: stopped because the context of %zu tokens is full\n", r->api->name, c->T);
+        fprintf(stderr, "%s: note: stopped because the context of %zu tokens is full\n",
+                r->api->name, c->T);
     if (!r->options.json) {
         report_figures(stderr, p);
         return NULL;
@@ -299,7 +314,8 @@ static status run_parts(run *r)
 
 static status show_version(const decoder_api *api)
 {
-    printf("lockstep %s %s (arithmetic contract %d)\n", api->name, LOCKSTEP_VERSION, CONTRACT_VERSION);
+    printf("lockstep %s %s (arithmetic contract %d)\n", api->name, LOCKSTEP_VERSION,
+           CONTRACT_VERSION);
     return flush_output();
 }
 
@@ -314,13 +330,16 @@ int generate_main(const decoder_api *api, int argc, char **argv)
     run r = {.api = api};
     fill_standard_streams();
     signal(SIGPIPE, SIG_IGN); // a reader that has gone shows as an error of a write
-    const options defaults = {.model = model_default(), .tokens = OPTIONS_TOKENS, .sampling = {.top_p = 1}};
+    const options defaults = {
+        .model = model_default(), .tokens = OPTIONS_TOKENS, .sampling = {.top_p = 1}};
     status s = options_parse(argc, argv, &defaults, &r.options);
     int failure = s ? USAGE_ERROR : FAILED;
     if (!s)
         s = numeric_ready(api->name);
     if (!s)
-        s = r.options.help ? show_help(argv[0]) : r.options.version ? show_version(api) : run_parts(&r);
+        s = r.options.help      ? show_help(argv[0])
+            : r.options.version ? show_version(api)
+                                : run_parts(&r);
     if (!s)
         return 0;
     fprintf(stderr, "%s: %s\n", api->name, s);

@@ -35,44 +35,46 @@ static const struct option long_options[] = {
 
 void options_help(FILE *f, const char *program)
 {
-    fprintf(f,
-            "Usage: %s [OPTION]... PROMPT\n"
-            "Writes the text with which a GPT-2 continues PROMPT to standard output, as it comes,\n"
-            "and how long that took to standard error. With - as PROMPT, standard input is read.\n"
-            "\n"
-            "  -m, --model MODEL       a directory as Hugging Face publishes it, or synthetic:124M\n"
-            "                          (default: the embedded model, a small Shakespeare)\n"
-            "  -n, --tokens N          generate at most N tokens (default %d)\n"
-            "  -t, --temperature X     0: always take the best token (default); above: draw one,\n"
-            "                          the more freely the larger X is\n"
-            "  -k, --top-k K           draw among the K best tokens only (default 0: off)\n"
-            "  -p, --top-p P           draw among the fewest best tokens that together have\n"
-            "                          probability P (default 1: off)\n"
-            "  -s, --seed S            make other draws (default 0)\n"
-            "      --ignore-eos        do not stop at <|endoftext|>\n"
-            "      --ids LIST          token ids instead of a PROMPT: 1,2,3, or @FILE to read them\n"
-            "                          from FILE, separated by commas or white space\n"
-            "      --print-ids         write the generated ids, one a line, instead of the text\n"
-            "                          (a synthetic model, which has no text, always does)\n"
-            "      --logits FILE.npy   also write the logits that chose each generated token\n"
-            "      --all-logits FILE.npy\n"
-            "                          also write the logits after each token of the prompt\n"
-            "      --json              write one JSON object with text, ids and times instead;\n"
-            "                          bytes that are not UTF-8 become U+FFFD in its text\n"
-            "  -h, --help              show this and exit\n"
-            "      --version           show the version and exit\n"
-            "\n"
-            "Examples:\n"
-            "  %s -n 60 \"ROMEO:\"\n"
-            "  %s -t 0.8 -p 0.95 -s 7 - < opening.txt\n",
-            program, OPTIONS_TOKENS, program, program);
+    fprintf(
+        f,
+        "Usage: %s [OPTION]... PROMPT\n"
+        "Writes the text with which a GPT-2 continues PROMPT to standard output, as it comes,\n"
+        "and how long that took to standard error. With - as PROMPT, standard input is read.\n"
+        "\n"
+        "  -m, --model MODEL       a directory as Hugging Face publishes it, or synthetic:124M\n"
+        "                          (default: the embedded model, a small Shakespeare)\n"
+        "  -n, --tokens N          generate at most N tokens (default %d)\n"
+        "  -t, --temperature X     0: always take the best token (default); above: draw one,\n"
+        "                          the more freely the larger X is\n"
+        "  -k, --top-k K           draw among the K best tokens only (default 0: off)\n"
+        "  -p, --top-p P           draw among the fewest best tokens that together have\n"
+        "                          probability P (default 1: off)\n"
+        "  -s, --seed S            make other draws (default 0)\n"
+        "      --ignore-eos        do not stop at <|endoftext|>\n"
+        "      --ids LIST          token ids instead of a PROMPT: 1,2,3, or @FILE to read them\n"
+        "                          from FILE, separated by commas or white space\n"
+        "      --print-ids         write the generated ids, one a line, instead of the text\n"
+        "                          (a synthetic model, which has no text, always does)\n"
+        "      --logits FILE.npy   also write the logits that chose each generated token\n"
+        "      --all-logits FILE.npy\n"
+        "                          also write the logits after each token of the prompt\n"
+        "      --json              write one JSON object with text, ids and times instead;\n"
+        "                          bytes that are not UTF-8 become U+FFFD in its text\n"
+        "  -h, --help              show this and exit\n"
+        "      --version           show the version and exit\n"
+        "\n"
+        "Examples:\n"
+        "  %s -n 60 \"ROMEO:\"\n"
+        "  %s -t 0.8 -p 0.95 -s 7 - < opening.txt\n",
+        program, OPTIONS_TOKENS, program, program);
 }
 
 static status whole(const char *option, uint64_t most, uint64_t *out)
 {
     if (input_whole(optarg, strlen(optarg), most, out))
         return NULL;
-    return status_fail("%s '%s': give a whole number from 0 to %llu", option, optarg, (unsigned long long)most);
+    return status_fail("%s '%s': give a whole number from 0 to %llu", option, optarg,
+                       (unsigned long long)most);
 }
 
 static status size(const char *option, size_t *out)
@@ -98,16 +100,19 @@ static status file(const char *option, const char **out)
     return *optarg ? NULL : status_fail("%s '': give the name of a file", option);
 }
 
-// getopt's own two failures. argv[optind - 1] is the long option meant, or the short one that wants an argument.
+// getopt's own two failures. argv[optind - 1] is the long option meant, or the short one that wants
+// an argument.
 static status misused(int code, char **argv)
 {
     if (code == ':')
         return status_fail("option '%s' wants an argument: --help shows which", argv[optind - 1]);
     if (optopt != 0 && (optopt >= IGNORE_EOS || strchr(short_options, optopt)))
-        return status_fail("option '%s' takes no argument: leave out the '=' and what follows", argv[optind - 1]);
+        return status_fail("option '%s' takes no argument: leave out the '=' and what follows",
+                           argv[optind - 1]);
     if (optopt != 0)
         return status_fail("unknown option '-%c': --help lists the options", optopt);
-    return status_fail("unknown or ambiguous option '%s': --help lists the options", argv[optind - 1]);
+    return status_fail("unknown or ambiguous option '%s': --help lists the options",
+                       argv[optind - 1]);
 }
 
 static status parse_one(int code, char **argv, options *o)
@@ -156,14 +161,16 @@ static status parse_one(int code, char **argv, options *o)
 static status check(int argc, char **argv, const options *unless_given, options *o)
 {
     if (argc - optind > 1)
-        return status_fail("'%s' and '%s': give one PROMPT, in quotation marks", argv[optind], argv[optind + 1]);
+        return status_fail("'%s' and '%s': give one PROMPT, in quotation marks", argv[optind],
+                           argv[optind + 1]);
     o->prompt = argv[optind]; // NULL after the last
     if (o->prompt && o->ids)
         return status_fail("both a PROMPT, '%s', and --ids: give one of them", o->prompt);
     if (!o->prompt && !o->ids)
         o->prompt = unless_given->prompt;
     if (!o->prompt && !o->ids)
-        return status_fail("no prompt: give a PROMPT in quotation marks, - to read standard input, or --ids");
+        return status_fail(
+            "no prompt: give a PROMPT in quotation marks, - to read standard input, or --ids");
     if (o->logits && o->all_logits && strcmp(o->logits, o->all_logits) == 0)
         return status_fail("--logits and --all-logits both name '%s': give two files", o->logits);
     return NULL;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "common/text/sampler.h"
 #include "common/base/status.h"
+#include "common/text/sampler.h"
 
 typedef struct options {
     bool help, version; // then nothing else counts
@@ -24,8 +24,8 @@ typedef struct options {
 
 enum { OPTIONS_TOKENS = 128 }; // generated unless another number is given
 
-// Reads the arguments (borrowed) with getopt_long. What they leave out is as in `unless_given`: with a prompt there,
-// none has to be given. Every failure is a usage error.
+// Reads the arguments (borrowed) with getopt_long. What they leave out is as in `unless_given`:
+// with a prompt there, none has to be given. Every failure is a usage error.
 status options_parse(int argc, char **argv, const options *unless_given, options *out);
 
 // What --help prints; `program` is the name to call it by.

@@ -1,12 +1,13 @@
-// Sampling without libm and without a sum whose order is left open: that makes a choice the same on every machine.
+// Sampling without libm and without a sum whose order is left open: that makes a choice the same on
+// every machine.
 #include "common/text/sampler.h"
 
 #include <math.h>
 #include <stdbool.h>
 
 #include "common/base/memory.h"
-#include "common/math/numeric.h"
 #include "common/base/random.h"
+#include "common/math/numeric.h"
 
 struct sampler {
     sampling how;
@@ -91,7 +92,8 @@ static void rank_none(sampler *s, const float *logits)
         sink(s->order, i, s->n, logits);
 }
 
-// The id of rank j (0 is the best). Ranks only as far as it is asked: O(n) for the heap, O(log n) for each rank.
+// The id of rank j (0 is the best). Ranks only as far as it is asked: O(n) for the heap, O(log n)
+// for each rank.
 static int rank(sampler *s, const float *logits, size_t j)
 {
     for (; s->ranked <= j; s->ranked++) {
@@ -104,7 +106,8 @@ static int rank(sampler *s, const float *logits, size_t j)
     return s->order[s->n - 1 - j];
 }
 
-// Draws among all ids, in the order of the ids. The walk repeats the additions of the total, so it cannot pass the end.
+// Draws among all ids, in the order of the ids. The walk repeats the additions of the total, so it
+// cannot pass the end.
 static int draw_all(sampler *s)
 {
     double total = 0, passed = s->weights[0];
@@ -133,7 +136,8 @@ static double nucleus(sampler *s, const float *logits, size_t kept)
     return mass;
 }
 
-// Draws among the best, in the order of their ranks; this walk, too, repeats the additions of its mass.
+// Draws among the best, in the order of their ranks; this walk, too, repeats the additions of its
+// mass.
 static int draw_best(sampler *s, const float *logits, size_t kept)
 {
     rank_none(s, logits);

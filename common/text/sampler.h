@@ -1,4 +1,5 @@
-// How the next token is chosen from the logits: the best one, or one drawn with temperature, top-k, top-p and a seed.
+// How the next token is chosen from the logits: the best one, or one drawn with temperature, top-k,
+// top-p and a seed.
 #ifndef LOCKSTEP_SAMPLER_H
 #define LOCKSTEP_SAMPLER_H
 
@@ -10,20 +11,22 @@
 typedef struct sampling {
     float temperature; // finite, >= 0; 0 is greedy: always the first of the best logits
     size_t top_k;      // draw among the k best logits only (Fan et al. 2018, section 5.4); 0: off
-    float top_p; // 0 < p <= 1: draw among the fewest best logits that together have at least this probability ("nucleus
-                 // sampling", Holtzman et al. 2020, section 3.1), measured among what top_k left; 1: off
+    float top_p;   // 0 < p <= 1: draw among the fewest best logits that together have at least this
+                   // probability ("nucleus sampling", Holtzman et al. 2020, section 3.1), measured
+                   // among what top_k left; 1: off
     uint64_t seed; // the same seed, settings and logits give the same choices on every machine
 } sampling;
 
 typedef struct sampler sampler;
 
-// A sampler that chooses among the ids 0..n-1, n >= 1: the tokens that have a text, which may be fewer than the logits.
+// A sampler that chooses among the ids 0..n-1, n >= 1: the tokens that have a text, which may be
+// fewer than the logits.
 status sampler_create(const sampling *how, size_t n, sampler **out);
 void sampler_free(sampler *s);
 
-// An id below n chosen by its logit, logits: (n or more); -1 if one of the n is infinite or not a number. Equal logits
-// rank by id, the lower first. An id's chance is exp((logit - best) / temperature) over the sum of those of all
-// candidates.
+// An id below n chosen by its logit, logits: (n or more); -1 if one of the n is infinite or not a
+// number. Equal logits rank by id, the lower first. An id's chance is exp((logit - best) /
+// temperature) over the sum of those of all candidates.
 int sampler_choose(sampler *s, const float *logits);
 
 #endif

@@ -1,4 +1,5 @@
-// build/tokenize: standard input to token ids, one a line, and with --decode back to the same bytes.
+// build/tokenize: standard input to token ids, one a line, and with --decode back to the same
+// bytes.
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -21,13 +22,14 @@ typedef struct options {
 
 static status print_help(void)
 {
-    printf("Usage: tokenize [-m DIR] [--decode] < INPUT\n"
-           "Prints the token ids of standard input, one a line. Any bytes will do; none is lost.\n\n"
-           "  -m, --model DIR  whose tokenizer: merges.txt, or else tokenizer.json\n"
-           "                   (default: %s)\n"
-           "      --decode     read ids, print the bytes they stand for\n"
-           "  -h, --help       show this and exit\n",
-           model_default());
+    printf(
+        "Usage: tokenize [-m DIR] [--decode] < INPUT\n"
+        "Prints the token ids of standard input, one a line. Any bytes will do; none is lost.\n\n"
+        "  -m, --model DIR  whose tokenizer: merges.txt, or else tokenizer.json\n"
+        "                   (default: %s)\n"
+        "      --decode     read ids, print the bytes they stand for\n"
+        "  -h, --help       show this and exit\n",
+        model_default());
     return NULL;
 }
 
@@ -49,7 +51,8 @@ static bool parse(int argc, char **argv, options *o)
         o->help |= c == 'h';
     }
     if (optind < argc)
-        fprintf(stderr, "%s: '%s' is one argument too many: the input is standard input\n", argv[0], argv[optind]);
+        fprintf(stderr, "%s: '%s' is one argument too many: the input is standard input\n", argv[0],
+                argv[optind]);
     return optind == argc;
 }
 
@@ -101,7 +104,8 @@ int main(int argc, char **argv)
         return USAGE_ERROR;
     status s = o.help ? print_help() : run(&o);
     if (!s && (fflush(stdout) != 0 || ferror(stdout)))
-        s = status_fail("standard output: cannot be written: %s: make room, or write elsewhere", strerror(errno));
+        s = status_fail("standard output: cannot be written: %s: make room, or write elsewhere",
+                        strerror(errno));
     if (s)
         fprintf(stderr, "%s: %s\n", argv[0], s);
     return s ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -1,5 +1,6 @@
-// Byte-level BPE as GPT-2 does it (openai/gpt-2, src/encoder.py): a regular expression cuts text into words; within a
-// word the neighbours whose merge comes first in merges.txt are joined, until none is left. In O(n log n) per word.
+// Byte-level BPE as GPT-2 does it (openai/gpt-2, src/encoder.py): a regular expression cuts text
+// into words; within a word the neighbours whose merge comes first in merges.txt are joined, until
+// none is left. In O(n log n) per word.
 #include "common/text/tokenizer.h"
 
 #include <limits.h>
@@ -55,7 +56,8 @@ static int *slot_of_bytes(const tokenizer *t, const char *bytes, size_t n)
         hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
     for (size_t at = hash & (t->slots - 1);; at = (at + 1) & (t->slots - 1)) {
         int id = t->by_bytes[at];
-        if (id == NONE || (t->start[id + 1] - t->start[id] == n && memcmp(t->bytes + t->start[id], bytes, n) == 0))
+        if (id == NONE || (t->start[id + 1] - t->start[id] == n &&
+                           memcmp(t->bytes + t->start[id], bytes, n) == 0))
             return &t->by_bytes[at];
     }
 }
@@ -63,7 +65,8 @@ static int *slot_of_bytes(const tokenizer *t, const char *bytes, size_t n)
 // The slot that holds the token made of left and right, or the free one where it belongs.
 static int *slot_of_parts(const tokenizer *t, int left, int right)
 {
-    uint64_t hash = ((uint64_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u; // 2^64 / golden ratio
+    uint64_t hash =
+        ((uint64_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u; // 2^64 / golden ratio
     for (size_t at = (hash >> 32) & (t->slots - 1);; at = (at + 1) & (t->slots - 1)) {
         int id = t->by_parts[at];
         if (id == NONE || (t->parts[id].left == left && t->parts[id].right == right))
@@ -97,7 +100,8 @@ static status add_token(tokenizer *t, size_t n)
     return NULL;
 }
 
-// GPT-2 writes bytes as visible characters: these as themselves, the others in ascending order as U+0100, U+0101, ...
+// GPT-2 writes bytes as visible characters: these as themselves, the others in ascending order as
+// U+0100, U+0101, ...
 static bool is_visible(int byte)
 {
     return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
@@ -143,7 +147,9 @@ static status add_end_of_text(tokenizer *t)
     if (!bytes)
         return memory_failed("the tokens");
     memcpy(bytes, end_of_text, n);
-    return add_token(t, n) ? status_fail("a merge makes %s, which no merge may" REFETCH, end_of_text) : NULL;
+    return add_token(t, n)
+               ? status_fail("a merge makes %s, which no merge may" REFETCH, end_of_text)
+               : NULL;
 }
 
 // ---- Reading merges ----
@@ -152,12 +158,14 @@ typedef struct span {
     const char *at, *end;
 } span;
 
-// Takes one character of GPT-2's alphabet off the front: the byte it stands for, or NONE if it is not of that alphabet.
+// Takes one character of GPT-2's alphabet off the front: the byte it stands for, or NONE if it is
+// not of that alphabet.
 static int take_byte(const tokenizer *t, span *s)
 {
     int c = (unsigned char)*s->at++;
     if (c >= 0xC2 && c <= 0xC5 && s->at < s->end && ((unsigned char)*s->at & 0xC0) == 0x80)
-        c = (c & 0x1F) << 6 | ((unsigned char)*s->at++ & 0x3F); // UTF-8 of two bytes: U+0080 to U+017F
+        c = (c & 0x1F) << 6 |
+            ((unsigned char)*s->at++ & 0x3F); // UTF-8 of two bytes: U+0080 to U+017F
     else if (c >= 0x80)
         return NONE;
     if (c < BYTES)
@@ -166,7 +174,8 @@ static int take_byte(const tokenizer *t, span *s)
     return c < BYTES ? (unsigned char)t->bytes[c] : NONE;
 }
 
-// Writes the bytes that s spells to `out`. Returns their number, 0 if s is not spelled in the alphabet.
+// Writes the bytes that s spells to `out`. Returns their number, 0 if s is not spelled in the
+// alphabet.
 static size_t unspell(const tokenizer *t, span s, char *out)
 {
     size_t n = 0;
@@ -215,12 +224,14 @@ static status add_merge_lines(tokenizer *t, span text, size_t line)
     size_t lines = 0;
     for (const char *c = text.at; c < text.end; c++)
         lines += *c == '\n';
-    status s = start_tokens(t, size_min(lines, ((size_t)(text.end - text.at) + shortest - 1) / shortest));
+    status s =
+        start_tokens(t, size_min(lines, ((size_t)(text.end - text.at) + shortest - 1) / shortest));
     if (s)
         return s;
     for (const char *stop; text.at < text.end; text.at = stop + 1, line++) {
         stop = memchr(text.at, '\n', (size_t)(text.end - text.at));
-        s = stop ? add_spelled_merge(t, (span){text.at, stop}) : "has no end, the file was cut short" REFETCH;
+        s = stop ? add_spelled_merge(t, (span){text.at, stop})
+                 : "has no end, the file was cut short" REFETCH;
         if (s)
             return status_fail("line %zu: %s", line, s);
     }
@@ -257,8 +268,9 @@ static span json_span(const json_t *string)
 // "a b", or ["a","b"] as newer files have it.
 static bool is_json_merge(const json_t *merge)
 {
-    return json_is_string(merge) || (json_array_size(merge) == 2 && json_is_string(json_array_get(merge, 0)) &&
-                                     json_is_string(json_array_get(merge, 1)));
+    return json_is_string(merge) ||
+           (json_array_size(merge) == 2 && json_is_string(json_array_get(merge, 0)) &&
+            json_is_string(json_array_get(merge, 1)));
 }
 
 static status add_json_merge(tokenizer *t, const json_t *merge)
@@ -272,7 +284,8 @@ static status add_json_merge(tokenizer *t, const json_t *merge)
 
 static status add_json_merges(tokenizer *t, const json_t *merges)
 {
-    size_t count = 0; // up to the first that is none: a list of other things is not to ask for large tables
+    size_t count =
+        0; // up to the first that is none: a list of other things is not to ask for large tables
     while (count < json_array_size(merges) && is_json_merge(json_array_get(merges, count++)))
         ;
     status s = start_tokens(t, count);
@@ -299,15 +312,18 @@ static status check_vocabulary(const tokenizer *t, json_t *vocabulary)
     const char *key;
     json_t *value;
     if (json_object_size(vocabulary) != t->size)
-        return status_fail("%zu tokens in the vocabulary, but the merges make %zu: fetch both again",
-                           json_object_size(vocabulary), t->size);
+        return status_fail(
+            "%zu tokens in the vocabulary, but the merges make %zu: fetch both again",
+            json_object_size(vocabulary), t->size);
     json_object_foreach(vocabulary, key, value)
     {
         json_int_t id = json_integer_value(value);
         if (!json_is_integer(value))
             return "an id in the vocabulary is not a whole number: fetch the file again";
-        if (id < 0 || (size_t)id >= t->size || !spells(t, (span){key, key + strlen(key)}, (size_t)id))
-            return status_fail("id %" JSON_INTEGER_FORMAT " in the vocabulary is another token than by the merges: "
+        if (id < 0 || (size_t)id >= t->size ||
+            !spells(t, (span){key, key + strlen(key)}, (size_t)id))
+            return status_fail("id %" JSON_INTEGER_FORMAT
+                               " in the vocabulary is another token than by the merges: "
                                "fetch both again",
                                id);
     }
@@ -349,7 +365,8 @@ static status load_files(tokenizer *t, const char *dir)
     if (!file_exists(dir, "merges.txt")) {
         if (file_exists(dir, "tokenizer.json"))
             return load_tokenizer_json(t, dir);
-        return status_fail("%s: neither merges.txt nor tokenizer.json is there: name a GPT-2's directory", dir);
+        return status_fail(
+            "%s: neither merges.txt nor tokenizer.json is there: name a GPT-2's directory", dir);
     }
     status s = load_merges(t, dir);
     return s || !file_exists(dir, "vocab.json") ? s : check_vocab_json(t, dir);
@@ -358,10 +375,13 @@ static status load_files(tokenizer *t, const char *dir)
 // ---- Cutting text into words ----
 
 // White_Space of Unicode. PCRE2's own \s would add U+180E, which GPT-2's does not have.
-#define SPACE "\\t-\\r\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define SPACE                                                                                      \
+    "\\t-\\r\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}" \
+    "\\x{3000}"
 
-static const char words[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+"
-                            "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
+static const char words[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+"
+    "|[" SPACE "]+(?![^" SPACE "])|[" SPACE "]+";
 
 static void *pcre_allocate(size_t n, void *unused)
 {
@@ -392,11 +412,13 @@ static status compile_words(tokenizer *t)
     pcre2_compile_context *context = pcre2_compile_context_create(t->memory);
     if (!context)
         return memory_failed("the tokenizer");
-    t->pattern = pcre2_compile((PCRE2_SPTR)words, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &where, context);
+    t->pattern = pcre2_compile((PCRE2_SPTR)words, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                               &code, &where, context);
     pcre2_compile_context_free(context);
     if (!t->pattern)
         return pcre_failed(code);
-    pcre2_jit_compile(t->pattern, PCRE2_JIT_COMPLETE); // a wish: without it the same words come slower
+    pcre2_jit_compile(t->pattern,
+                      PCRE2_JIT_COMPLETE); // a wish: without it the same words come slower
     return NULL;
 }
 
@@ -419,7 +441,8 @@ typedef struct encoder {
     pcre2_match_data *match;
     size_t capacity;       // bytes in the longest word so far
     symbol *word;          // (capacity)
-    candidate *candidates; // (3 capacity): one for each two neighbours, and two at most for each merge done
+    candidate *candidates; // (3 capacity): one for each two neighbours, and two at most for each
+                           // merge done
     int used;              // of candidates
     int *list;             // (tokens): the first candidate of each merge, or NONE
     int *heap;             // (tokens): the merges that have candidates, the smallest id on top
@@ -441,7 +464,8 @@ static int pop(encoder *e)
     int *heap = e->heap, first = heap[0], last = heap[--e->waiting];
     size_t at = 0;
     for (size_t child = 1; child < e->waiting; child = 2 * at + 1) {
-        child += heap[child + 1] < heap[child]; // at the end heap[child + 1] is `last`, still there: no harm
+        child += heap[child + 1] <
+                 heap[child]; // at the end heap[child + 1] is `last`, still there: no harm
         if (last <= heap[child])
             break;
         heap[at] = heap[child];
@@ -465,8 +489,8 @@ static void offer(encoder *e, int left)
     e->list[id] = e->used++;
 }
 
-// Whether the symbol at `left` and the next one are the parts of `id`. They were when offered, but either may have been
-// joined since.
+// Whether the symbol at `left` and the next one are the parts of `id`. They were when offered, but
+// either may have been joined since.
 static bool fits(const encoder *e, int id, int left)
 {
     const symbol *l = &e->word[left];
@@ -486,7 +510,8 @@ static void join(encoder *e, int id, int left)
     offer(e, left);
 }
 
-// Joins here and, where equal symbols stand in a row ("aaaa"), in the whole row from its left end, as GPT-2 does.
+// Joins here and, where equal symbols stand in a row ("aaaa"), in the whole row from its left end,
+// as GPT-2 does.
 static void join_row(encoder *e, int id, int left)
 {
     if (!fits(e, id, left))
@@ -497,8 +522,8 @@ static void join_row(encoder *e, int id, int left)
         join(e, id, left);
 }
 
-// A merge makes candidates only for later merges, because the lines of merges.txt build on earlier ones: each list is
-// whole when its turn comes.
+// A merge makes candidates only for later merges, because the lines of merges.txt build on earlier
+// ones: each list is whole when its turn comes.
 static void join_all(encoder *e)
 {
     while (e->waiting > 0) {
@@ -528,7 +553,8 @@ static status encode_word(encoder *e, const char *bytes, size_t n)
     if (s)
         return s;
     for (size_t i = 0; i < n; i++)
-        e->word[i] = (symbol){e->t->byte_id[(unsigned char)bytes[i]], (int)i - 1, i + 1 < n ? (int)i + 1 : NONE};
+        e->word[i] = (symbol){e->t->byte_id[(unsigned char)bytes[i]], (int)i - 1,
+                              i + 1 < n ? (int)i + 1 : NONE};
     for (size_t i = n; i-- > 0;) // the last one comes first into its list, and out of it last
         offer(e, (int)i);
     join_all(e);
@@ -537,12 +563,14 @@ static status encode_word(encoder *e, const char *bytes, size_t n)
     return NULL;
 }
 
-// The words of n bytes of valid UTF-8. The check is paid once per run, not once per word, where it would be quadratic.
+// The words of n bytes of valid UTF-8. The check is paid once per run, not once per word, where it
+// would be quadratic.
 static status encode_valid(encoder *e, const char *text, size_t n)
 {
     status s = NULL;
     for (size_t at = 0; !s && at < n; at = pcre2_get_ovector_pointer(e->match)[1]) {
-        int code = pcre2_match(e->t->pattern, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, e->match, NULL);
+        int code =
+            pcre2_match(e->t->pattern, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, e->match, NULL);
         if (code < 0)
             return pcre_failed(code);
         s = encode_word(e, text + at, pcre2_get_ovector_pointer(e->match)[1] - at);
@@ -550,7 +578,8 @@ static status encode_valid(encoder *e, const char *text, size_t n)
     return s;
 }
 
-// The longest run of valid UTF-8 at the front of n > 0 bytes, or, if there is none, one byte as a word of its own.
+// The longest run of valid UTF-8 at the front of n > 0 bytes, or, if there is none, one byte as a
+// word of its own.
 static status encode_run(encoder *e, const char *text, size_t n, size_t *length)
 {
     size_t valid = n;

@@ -4,8 +4,9 @@
 
 #include <stddef.h>
 
-// The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that of the ill-formed
-// one: its longest part that could have become well-formed. n >= 1 bytes are left.
+// The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that
+// of the ill-formed one: its longest part that could have become well-formed. n >= 1 bytes are
+// left.
 static inline int utf8_sequence(const char *s, size_t n)
 {
     unsigned char first = (unsigned char)s[0], low = 0x80, high = 0xbf;

@@ -12,20 +12,20 @@
 #include <unistd.h>
 
 #include "bench/base/contexts.h"
-#include "bench/cost/cost.h"
-#include "bench/curves/curves.h"
-#include "bench/verify/decoders.h"
-#include "bench/verify/digest.h"
 #include "bench/base/machine.h"
-#include "bench/measure/measure.h"
-#include "bench/measure/probe.h"
 #include "bench/base/progress.h"
 #include "bench/base/results.h"
+#include "bench/cost/cost.h"
+#include "bench/curves/curves.h"
+#include "bench/measure/measure.h"
+#include "bench/measure/probe.h"
+#include "bench/verify/decoders.h"
+#include "bench/verify/digest.h"
 #include "bench/verify/verify.h"
 #include "common/base/clock.h"
 #include "common/base/format.h"
-#include "common/kv/kv.h"
 #include "common/base/memory.h"
+#include "common/kv/kv.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
 
@@ -39,13 +39,15 @@ static void assert_contexts(const char *text, size_t limit, const size_t *expect
     cr_assert_null(contexts_parse(text, limit, &list, &count), "'%s'", text);
     cr_assert_eq(count, n, "'%s' gives %zu contexts instead of %zu", text, count, n);
     for (size_t i = 0; i < n; i++)
-        cr_assert_eq(list[i], expected[i], "'%s': number %zu is %zu instead of %zu", text, i, list[i], expected[i]);
+        cr_assert_eq(list[i], expected[i], "'%s': number %zu is %zu instead of %zu", text, i,
+                     list[i], expected[i]);
     memory_free(list);
 }
 
 Test(bench, contexts_are_sorted_and_unique)
 {
-    assert_contexts("1,2,15-17,31-33,1023", 1024, (size_t[]){1, 2, 15, 16, 17, 31, 32, 33, 1023}, 9);
+    assert_contexts("1,2,15-17,31-33,1023", 1024, (size_t[]){1, 2, 15, 16, 17, 31, 32, 33, 1023},
+                    9);
     assert_contexts("9,3-5,4,3", 9, (size_t[]){3, 4, 5, 9}, 4);
     assert_contexts("7-7", 7, (size_t[]){7}, 1);
 }
@@ -74,8 +76,8 @@ Test(bench, contexts_refused)
         status s = contexts_parse(wrong[i], 64, &list, &n);
         cr_assert_not_null(s, "'%s' is accepted", wrong[i]);
         cr_assert_null(list);
-        cr_assert(strstr(s, wrong[i]) && strstr(s, "64"), "'%s' is refused without its text or its limit: %s", wrong[i],
-                  s);
+        cr_assert(strstr(s, wrong[i]) && strstr(s, "64"),
+                  "'%s' is refused without its text or its limit: %s", wrong[i], s);
     }
 }
 
@@ -86,8 +88,8 @@ Test(bench, the_fixed_sequence)
     cr_assert_eq(fixed_token(1023, 2048), (7919 * 1023 + 13) % 2048);
 }
 
-// The formulas of the design's section 9, written out; and a prefill is the sum of its cached steps, its other rows'
-// logits apart.
+// The formulas of the design's section 9, written out; and a prefill is the sum of its cached
+// steps, its other rows' logits apart.
 Test(bench, cost_counts_multiply_adds)
 {
     const config c = {.L = 3, .C = 48, .H = 2, .F = 100, .V = 1000, .T = 64};
@@ -141,7 +143,8 @@ Test(bench, usage_errors_exit_2)
                           RUN(all_command, "all", "--quick=yes")};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         cr_assert_not_null(runs[i].s, "case %zu is accepted", i);
-        cr_assert_eq(runs[i].exit_code, EXIT_USAGE, "case %zu exits %d: %s", i, runs[i].exit_code, runs[i].s);
+        cr_assert_eq(runs[i].exit_code, EXIT_USAGE, "case %zu exits %d: %s", i, runs[i].exit_code,
+                     runs[i].s);
         cr_assert_str_empty(runs[i].out, "case %zu prints '%s'", i, runs[i].out);
     }
 }
@@ -151,27 +154,37 @@ Test(bench, the_program_exits_with_what_the_command_says)
     static const struct {
         const char *arguments;
         int exit_code;
-    } cases[] = {{"", 2},      {"frobnicate", 2}, {"--help", 0}, {"sweep -h", 0}, {"sweep -m /nonexistent", 1},
+    } cases[] = {{"", 2},
+                 {"frobnicate", 2},
+                 {"--help", 0},
+                 {"sweep -h", 0},
+                 {"sweep -m /nonexistent", 1},
                  {"all -x", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[1024];
         snprintf(line, sizeof line, "'" BUILD_DIR "/bench' %s >/dev/null 2>&1", cases[i].arguments);
         int result = system(line);
-        cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == cases[i].exit_code, "bench %s exits %d instead of %d",
-                  cases[i].arguments, WEXITSTATUS(result), cases[i].exit_code);
+        cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == cases[i].exit_code,
+                  "bench %s exits %d instead of %d", cases[i].arguments, WEXITSTATUS(result),
+                  cases[i].exit_code);
     }
 }
 
 Test(bench, help_names_every_option)
 {
-    command_run sweep = RUN(sweep_command, "sweep", "--help"), roofline = RUN(roofline_command, "roofline", "-h");
+    command_run sweep = RUN(sweep_command, "sweep", "--help"),
+                roofline = RUN(roofline_command, "roofline", "-h");
     cr_assert(!sweep.s && sweep.exit_code == 0);
-    for (const char *const *o = (const char *const[]){"--model", "--contexts", "--samples", "--budget", "--seed",
-                                                      "--out", "--decoder", "--timeout", NULL};
+    for (const char *const *o =
+             (const char *const[]){"--model", "--contexts", "--samples", "--budget", "--seed",
+                                   "--out", "--decoder", "--timeout", NULL};
          *o; o++)
         cr_assert(strstr(sweep.out, *o), "%s is missing in:\n%s", *o, sweep.out);
-    for (const char *const *o = (const char *const[]){"--model", "--contexts", "--samples", "--out", NULL}; *o; o++)
-        cr_assert(!roofline.s && strstr(roofline.out, *o), "%s is missing in:\n%s", *o, roofline.out);
+    for (const char *const *o =
+             (const char *const[]){"--model", "--contexts", "--samples", "--out", NULL};
+         *o; o++)
+        cr_assert(!roofline.s && strstr(roofline.out, *o), "%s is missing in:\n%s", *o,
+                  roofline.out);
 }
 
 Test(bench, failures_name_the_cure)
@@ -209,7 +222,8 @@ Test(bench, sweep_writes_every_sample)
 
     const char *samples = command_file(dir, "samples.csv");
     cr_assert_eq(command_lines(samples), 1 + ROWS * SAMPLES);
-    cr_assert(strncmp(samples, "model,decoder,metric,context,sample,order,ns\n", 45) == 0, "%.60s", samples);
+    cr_assert(strncmp(samples, "model,decoder,metric,context,sample,order,ns\n", 45) == 0, "%.60s",
+              samples);
     for (samples = strchr(samples, '\n') + 1; *samples; samples = strchr(samples, '\n') + 1) {
         cr_assert_eq(command_split(samples, f), 7, "%.100s", samples);
         cr_assert_str_eq(f[0], "\"" TINY "\"");
@@ -224,8 +238,9 @@ Test(bench, sweep_writes_every_sample)
 
     const char *summary = command_file(dir, "summary.csv");
     cr_assert_eq(command_lines(summary), 1 + ROWS);
-    cr_assert(strncmp(summary, "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n", 65) == 0, "%.80s",
-              summary);
+    cr_assert(strncmp(summary, "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n",
+                      65) == 0,
+              "%.80s", summary);
     for (summary = strchr(summary, '\n') + 1; *summary; summary = strchr(summary, '\n') + 1) {
         cr_assert_eq(command_split(summary, f), 8, "%.100s", summary);
         double median = strtod(f[4], NULL), lo = strtod(f[5], NULL), hi = strtod(f[6], NULL);
@@ -235,7 +250,8 @@ Test(bench, sweep_writes_every_sample)
 
     const char *memory = command_file(dir, "memory.csv");
     cr_assert_eq(command_lines(memory), 1 + CONTEXTS);
-    cr_assert(strstr(memory, "model,context,kv_bytes,naive_activation_bytes\n\"" TINY "\",16,4096,") == memory,
+    cr_assert(strstr(memory, "model,context,kv_bytes,naive_activation_bytes\n\"" TINY
+                             "\",16,4096,") == memory,
               "%.100s", memory);
     support_remove_dir(dir);
 }
@@ -250,9 +266,10 @@ Test(bench, context_tells_the_circumstances)
     const char *compiler, *flags, *digest;
     int seed, partial, cores, vocabulary;
     json_error_t error;
-    int failed = json_unpack_ex(context, &error, 0, "{s:{s:s, s:s}, s:{s:s, s:i}, s:{s:i, s:b}, s:{s:i}}", "build",
-                                "compiler", &compiler, "flags", &flags, "model", "sha256", &digest, "vocabulary",
-                                &vocabulary, "sweep", "seed", &seed, "partial", &partial, "machine", "cores", &cores);
+    int failed = json_unpack_ex(
+        context, &error, 0, "{s:{s:s, s:s}, s:{s:s, s:i}, s:{s:i, s:b}, s:{s:i}}", "build",
+        "compiler", &compiler, "flags", &flags, "model", "sha256", &digest, "vocabulary",
+        &vocabulary, "sweep", "seed", &seed, "partial", &partial, "machine", "cores", &cores);
     cr_assert_eq(failed, 0, "%s", error.text);
     cr_assert(strstr(flags, "-ffp-contract=off"), "%s", flags);
     cr_assert_eq(strlen(digest), 64);
@@ -298,14 +315,18 @@ Test(bench, ctrl_c_keeps_what_is_there)
     while (last > samples && last[-1] != '\n')
         last--;
     cr_assert_eq(command_split(last, f), 7, "%s", last);
-    cr_assert_eq(command_lines(samples), 1 + 3 * (strtoull(f[5], NULL, 10) + 1), "rows are missing");
+    cr_assert_eq(command_lines(samples), 1 + 3 * (strtoull(f[5], NULL, 10) + 1),
+                 "rows are missing");
     support_remove_dir(dir);
 }
 
 static void record_verified(const model *m, bool passed, size_t longest)
 {
-    verification_record found = {
-        .decoder = "kvcache", .passed = passed, .contexts = 1, .longest = longest, .logits_sha256 = ""};
+    verification_record found = {.decoder = "kvcache",
+                                 .passed = passed,
+                                 .contexts = 1,
+                                 .longest = longest,
+                                 .logits_sha256 = ""};
     cr_assert_null(results_record_verified(m, &found));
 }
 
@@ -336,7 +357,8 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     record_verified(m, false, 5);
     cr_assert_eq(results_verified(m, NULL), 0, "a failure counts, however short");
     record_verified(m, true, 4);
-    cr_assert_eq(results_verified(m, NULL), 0, "what is shorter than a failure does not make it undone");
+    cr_assert_eq(results_verified(m, NULL), 0,
+                 "what is shorter than a failure does not make it undone");
     record_verified(m, true, 64);
     command_run whole = RUN(sweep_command, "sweep", "-m", name, "-n", "6", "-o", dir);
     cr_assert_null(whole.s, "%s", whole.s);
@@ -349,7 +371,8 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     support_remove_dir(dir);
 }
 
-// Several programs verify at once in `make mutants`: none fails for the others, and no record is lost.
+// Several programs verify at once in `make mutants`: none fails for the others, and no record is
+// lost.
 Test(bench, verifications_at_once_are_all_recorded)
 {
     enum { CHILDREN = 4, RECORDS = 10 };
@@ -371,7 +394,8 @@ Test(bench, verifications_at_once_are_all_recorded)
             _exit(s != NULL);
         }
     for (int c = 0, result; c < CHILDREN; c++)
-        cr_assert(wait(&result) > 0 && WIFEXITED(result) && WEXITSTATUS(result) == 0, "a record failed");
+        cr_assert(wait(&result) > 0 && WIFEXITED(result) && WEXITSTATUS(result) == 0,
+                  "a record failed");
     for (int c = 0; c < CHILDREN; c++)
         for (int i = 0; i < RECORDS; i++) {
             snprintf(plugin, sizeof plugin, "%ld-%d-%d", (long)getpid(), c, i);
@@ -443,7 +467,8 @@ Test(bench, progress_on_a_terminal)
     setenv("TERM", "xterm", 1);
     unsetenv("NO_COLOR");
     bar_on_terminal(text, sizeof text);
-    cr_assert(strstr(text, "testing") && strstr(text, "50 %") && strstr(text, "0:03 left"), "%s", text);
+    cr_assert(strstr(text, "testing") && strstr(text, "50 %") && strstr(text, "0:03 left"), "%s",
+              text);
     cr_assert(strstr(text, "\033["), "no colour: %s", text);
     setenv("NO_COLOR", "1", 1);
     bar_on_terminal(text, sizeof text);
@@ -492,12 +517,14 @@ Test(bench, roofline_prints_shares)
     support_make_dir(dir);
     command_run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-o", dir);
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
-    static const char *const targets[] = {"prefill of 63 tokens", "its linear layers alone", "step at 63 tokens"};
+    static const char *const targets[] = {"prefill of 63 tokens", "its linear layers alone",
+                                          "step at 63 tokens"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
         const char *line = strstr(r.out, targets[i]);
         const char *percent = line ? strchr(line, '%') : NULL;
         cr_assert(percent, "'%s' has no share in:\n%s", targets[i], r.out);
-        while (percent[-1] == ' ' || percent[-1] == '.' || (percent[-1] >= '0' && percent[-1] <= '9'))
+        while (percent[-1] == ' ' || percent[-1] == '.' ||
+               (percent[-1] >= '0' && percent[-1] <= '9'))
             percent--;
         cr_assert_gt(strtod(percent, NULL), 0, "%.100s", line);
     }
@@ -509,8 +536,10 @@ Test(bench, every_allocation_may_fail)
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
     command_assert_survives_failed_allocations(
-        sweep_command, (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL}, NULL);
+        sweep_command,
+        (const char *const[]){"sweep", "-m", TINY, "-n", "6", "-c", "16", "-o", dir, NULL}, NULL);
     command_assert_survives_failed_allocations(
-        roofline_command, (const char *const[]){"roofline", "-m", TINY, "-n", "6", "-o", dir, NULL}, NULL);
+        roofline_command, (const char *const[]){"roofline", "-m", TINY, "-n", "6", "-o", dir, NULL},
+        NULL);
     support_remove_dir(dir);
 }

@@ -1,4 +1,5 @@
-// Reading .npy as NumPy writes it and refusing the rest; the figures of a comparison; rounding told from bugs.
+// Reading .npy as NumPy writes it and refusing the rest; the figures of a comparison; rounding told
+// from bugs.
 #include "bench/compare/compare.h"
 
 #include <criterion/criterion.h>
@@ -18,8 +19,10 @@ enum { ROWS = 40, COLUMNS = 300, FILE_BYTES = 4096 };
 
 // Reading.
 
-// A .npy file: magic, version, the header's length as `length_bytes` bytes, the header, the data. Returns its size.
-static size_t put_npy(const char *name, int version, const char *header, const void *data, size_t bytes)
+// A .npy file: magic, version, the header's length as `length_bytes` bytes, the header, the data.
+// Returns its size.
+static size_t put_npy(const char *name, int version, const char *header, const void *data,
+                      size_t bytes)
 {
     char file[FILE_BYTES];
     const size_t length = strlen(header), begin = version == 1 ? 10 : 12;
@@ -42,14 +45,16 @@ static npy_matrix read_good(const char *name)
     return m;
 }
 
-static void expect_values(const char *what, npy_matrix m, size_t rows, size_t columns, const double *values)
+static void expect_values(const char *what, npy_matrix m, size_t rows, size_t columns,
+                          const double *values)
 {
     cr_assert(m.rows == rows && m.columns == columns, "%s: (%zu, %zu)", what, m.rows, m.columns);
     for (size_t r = 0; r < rows; r++) {
         double row[8];
         npy_row(&m, r, row);
         for (size_t i = 0; i < columns; i++)
-            cr_assert(row[i] == values[r * columns + i], "%s: element %zu of row %zu is %g", what, i, r, row[i]);
+            cr_assert(row[i] == values[r * columns + i], "%s: element %zu of row %zu is %g", what,
+                      i, r, row[i]);
     }
     npy_free(&m);
 }
@@ -68,17 +73,23 @@ Test(compare, every_version_order_and_rank_of_npy_is_read)
         size_t bytes, rows;
         const double *values;
     } files[] = {
-        {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n", by_rows, 24, 2, narrow},
-        {2, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", by_rows, 24, 2, narrow},
+        {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n", by_rows, 24, 2,
+         narrow},
+        {2, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", by_rows, 24, 2,
+         narrow},
         {3, "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }\n", values, 48, 2, values},
-        {1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }\n", by_columns, 24, 2, narrow},
-        {1, "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n", wide_by_columns, 48, 2, values},
+        {1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }\n", by_columns, 24, 2,
+         narrow},
+        {1, "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n", wide_by_columns, 48, 2,
+         values},
         {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }\n", by_rows, 24, 1, narrow},
-        {1, "{ \"shape\":(2L,3L),\"fortran_order\" : False , \"descr\":\"<f4\"}", by_rows, 24, 2, narrow},
+        {1, "{ \"shape\":(2L,3L),\"fortran_order\" : False , \"descr\":\"<f4\"}", by_rows, 24, 2,
+         narrow},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         put_npy("a.npy", files[i].version, files[i].header, files[i].data, files[i].bytes);
-        expect_values(files[i].header, read_good("a.npy"), files[i].rows, 6 / files[i].rows, files[i].values);
+        expect_values(files[i].header, read_good("a.npy"), files[i].rows, 6 / files[i].rows,
+                      files[i].values);
     }
 }
 
@@ -114,12 +125,14 @@ Test(compare, headers_that_numpy_does_not_write_are_refused)
         {"{descr: '<f4'}", "not a dictionary"},
         {"{'descr' '<f4'}", "not a dictionary"},
         {"{'descr': '<f4", "dtype"},
-        {"{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2, 3), }", "[('x', '<f4')]|np.save"},
+        {"{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2, 3), }",
+         "[('x', '<f4')]|np.save"},
         {"{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 3), }", "neither True nor False"},
         {"{'descr': '<f4', 'fortran_order': False, }", "no 'shape'"},
         {"{'descr': '<f4', 'shape': (2, 3), }", "no 'fortran_order'"},
         {"{'fortran_order': False, 'shape': (2, 3), }", "no 'descr'"},
-        {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", "'descr'|twice"},
+        {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+         "'descr'|twice"},
         {"{'descr': '<f4', 'order': False, 'shape': (2, 3), }", "'order'|does not know"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } and more", "goes on"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': 6, }", "not a tuple"},
@@ -127,16 +140,22 @@ Test(compare, headers_that_numpy_does_not_write_are_refused)
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 3), }", "not a tuple"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (, 3), }", "not a tuple"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3", "not a tuple"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3), }", "not a tuple"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 3), }",
+         "not a tuple"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (), }", "0 dimensions|reshape"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3), }", "3 dimensions|x.reshape(-1, x.shape[-1])"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615, 18446744073709551615), }",
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3), }",
+         "3 dimensions|x.reshape(-1, x.shape[-1])"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (18446744073709551615, "
+         "18446744073709551615), }",
          "24 bytes|more than|cut off"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "more than|cut off"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }",
+         "more than|cut off"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }", "24 bytes|32|cut off"},
         {"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }", "24 bytes|48|cut off"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", "24 bytes|16|something else"},
-        {"{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", "'>f4'|np.ascontiguousarray(x.astype('<f4'))"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }",
+         "24 bytes|16|something else"},
+        {"{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }",
+         "'>f4'|np.ascontiguousarray(x.astype('<f4'))"},
         {"{'descr': '<f2', 'fortran_order': False, 'shape': (3, 4), }", "'<f2'|astype"},
         {"{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), }", "'<i4'|astype"},
         {"{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }", "'|O'|astype"},
@@ -202,7 +221,8 @@ Test(compare, a_file_changed_anywhere_is_read_or_refused)
                 bytes[i] = (char)value;
                 support_write(support_folder, "a.npy", bytes, n);
                 status s = npy_read("a.npy", &m);
-                cr_assert(s || m.rows * m.columns == 6, "byte %zu as %d: (%zu, %zu)", i, value, m.rows, m.columns);
+                cr_assert(s || m.rows * m.columns == 6, "byte %zu as %d: (%zu, %zu)", i, value,
+                          m.rows, m.columns);
                 npy_free(&m);
                 bytes[i] = was;
             }
@@ -230,7 +250,8 @@ static double noise(size_t i, uint64_t seed)
     return (double)(random_splitmix64((seed << 32) + i) >> 11) * 0x1p-52 - 1;
 }
 
-// Logits as models give them, and the same with each row moved at random by about distance[row] of its spread.
+// Logits as models give them, and the same with each row moved at random by about distance[row] of
+// its spread.
 static pair make_pair(const double distance[ROWS])
 {
     pair p = {make_matrix(ROWS, COLUMNS, false), make_matrix(ROWS, COLUMNS, false)};
@@ -281,22 +302,29 @@ static void fill(double distance[ROWS], size_t from, double value)
 
 Test(compare, figures_are_those_of_a_hand_made_example)
 {
-    // Row 1: logits ln 1, ln 2, ln 5 against ln 2, ln 5, ln 1; row 0 the same but for one unit in the last place.
-    const float a[] = {1, 2, 3, 0, 0.6931472f, 1.609438f}, b[] = {1, 2, 0x1.800002p+1f, 0.6931472f, 1.609438f, 0};
+    // Row 1: logits ln 1, ln 2, ln 5 against ln 2, ln 5, ln 1; row 0 the same but for one unit in
+    // the last place.
+    const float a[] = {1, 2, 3, 0, 0.6931472f, 1.609438f},
+                b[] = {1, 2, 0x1.800002p+1f, 0.6931472f, 1.609438f, 0};
     pair p = {make_matrix(2, 3, false), make_matrix(2, 3, false)};
     memcpy(p.a.data, a, sizeof a);
     memcpy(p.b.data, b, sizeof b);
     comparison c = compare_as(&p, "float32");
     cr_assert(c.differing == 4 && c.differing_rows == 2);
-    cr_assert(c.first == 0 && c.row[0].first == 2 && c.first_a == 3 && c.first_b == (double)0x1.800002p+1f);
+    cr_assert(c.first == 0 && c.row[0].first == 2 && c.first_a == 3 &&
+              c.first_b == (double)0x1.800002p+1f);
     cr_assert(c.row[0].max_ulps == 1 && c.row[0].max_difference == 0x1p-22);
-    cr_assert_float_eq(c.row[0].distance, 0x1p-22 / sqrt(2), 1e-15); // one of three elements, spread sqrt(2/3)
-    cr_assert(c.largest == 1 && c.row[1].max_column == 2 && c.row[1].max_difference == (double)1.609438f);
+    cr_assert_float_eq(c.row[0].distance, 0x1p-22 / sqrt(2),
+                       1e-15); // one of three elements, spread sqrt(2/3)
+    cr_assert(c.largest == 1 && c.row[1].max_column == 2 &&
+              c.row[1].max_difference == (double)1.609438f);
     cr_assert_eq(c.row[1].max_ulps, 0x3FCE0210, "%llx", (unsigned long long)c.row[1].max_ulps);
     // KL of (1, 2, 5)/8 from (2, 5, 1)/8
-    cr_assert_float_eq(c.row[1].kl, (log(0.5) + 2 * log(0.4) + 5 * log(5)) / 8, 1e-7, "%.9g", c.row[1].kl);
+    cr_assert_float_eq(c.row[1].kl, (log(0.5) + 2 * log(0.4) + 5 * log(5)) / 8, 1e-7, "%.9g",
+                       c.row[1].kl);
     cr_assert_float_eq(c.mean_kl, c.row[1].kl / 2, 1e-9);
-    cr_assert(c.max_kl_row == 1 && c.top1 == 1 && c.row[1].top1_a == 2 && c.row[1].top1_b == 1 && c.top5 == 1);
+    cr_assert(c.max_kl_row == 1 && c.top1 == 1 && c.row[1].top1_a == 2 && c.row[1].top1_b == 1 &&
+              c.top5 == 1);
     expect_verdict(&c, VERDICT_BUG, "row 1 is the first|1 of 2 rows");
     compare_free(&c);
     free_pair(&p);
@@ -329,7 +357,8 @@ Test(compare, the_largest_differences_are_symmetric)
     cr_assert(c.differing == d.differing && c.first == d.first && c.largest == d.largest);
     cr_assert_eq(c.max_ulps_row, d.max_ulps_row);
     for (size_t r = 0; r < ROWS; r++)
-        cr_assert(c.row[r].max_difference == d.row[r].max_difference && c.row[r].max_ulps == d.row[r].max_ulps &&
+        cr_assert(c.row[r].max_difference == d.row[r].max_difference &&
+                      c.row[r].max_ulps == d.row[r].max_ulps &&
                       c.row[r].max_column == d.row[r].max_column && c.row[r].top5 == d.row[r].top5,
                   "row %zu", r);
     compare_free(&c);
@@ -344,7 +373,8 @@ Test(compare, what_is_tiny_and_everywhere_is_rounding)
         distance[r] = 4e-7 * (1 + (double)r / ROWS);
     pair p = make_pair(distance);
     expect_pair(&p, "float32", VERDICT_ROUNDING, "40 of 40 rows differ|float32|evenly");
-    expect_pair(&p, "float64", VERDICT_BUG, "too far for float64|computing in float32|--precision float32");
+    expect_pair(&p, "float64", VERDICT_BUG,
+                "too far for float64|computing in float32|--precision float32");
     expect_pair(&p, "exact", VERDICT_BUG, "40 of 40 rows differ|allows none");
     free_pair(&p);
     fill(distance, 0, 0); // as after a prefill that is the same in both
@@ -385,13 +415,15 @@ Test(compare, what_begins_at_one_row_and_stays_is_a_bug)
     fill(distance, 0, 4e-7);
     fill(distance, 16, 0.5);
     pair p = make_pair(distance);
-    expect_pair(&p, "float32", VERDICT_BUG, "row 16 is the first|before it the farthest|24 of the 24 rows|stays");
+    expect_pair(&p, "float32", VERDICT_BUG,
+                "row 16 is the first|before it the farthest|24 of the 24 rows|stays");
     expect_pair(&p, "bfloat16", VERDICT_BUG, "row 16 is the first");
     free_pair(&p);
     fill(distance, 0, 0);
     fill(distance, 1, 0.5);
     p = make_pair(distance);
-    expect_pair(&p, "float32", VERDICT_BUG, "row 0 is identical|first use of the cache|39 of the 39");
+    expect_pair(&p, "float32", VERDICT_BUG,
+                "row 0 is identical|first use of the cache|39 of the 39");
     free_pair(&p);
     fill(distance, 0, 0.5);
     p = make_pair(distance);
@@ -468,8 +500,10 @@ Test(compare, shapes_and_numbers_must_allow_a_comparison)
     const char *parts[] = {"(2, 3)|(3, 2)", "(2, 4)|B[:2, :3]", "no number", "no number"};
     comparison c;
     for (size_t i = 0; i < 4; i++) {
-        pair p = {make_matrix(shapes[i][0], shapes[i][1], false), make_matrix(shapes[i][2], shapes[i][3], false)};
-        support_assert_refused(compare_matrices(&p.a, &p.b, compare_precision_find("float32"), &c), parts[i]);
+        pair p = {make_matrix(shapes[i][0], shapes[i][1], false),
+                  make_matrix(shapes[i][2], shapes[i][3], false)};
+        support_assert_refused(compare_matrices(&p.a, &p.b, compare_precision_find("float32"), &c),
+                               parts[i]);
         free_pair(&p);
     }
     double distance[ROWS] = {0};
@@ -510,7 +544,8 @@ static void save_all(void)
     free_pair(&p);
 }
 
-// Runs `bench compare LINE`, the words separated by one space, with standard output in the file out.
+// Runs `bench compare LINE`, the words separated by one space, with standard output in the file
+// out.
 static status run_line(const char *line, int *code)
 {
     char words[256], *argv[16] = {"compare"};
@@ -561,7 +596,8 @@ Test(compare, the_table_shows_the_first_the_worst_and_where_it_begins)
 {
     save_all();
     char *out = output_of("a.npy far.npy", 1), *all = output_of("a.npy far.npy -r", 1);
-    static const char *const shown[] = {"\n       0 ", "\n       2 ", "\n       8 ", "\n       9 ", "\n      10 "};
+    static const char *const shown[] = {"\n       0 ", "\n       2 ", "\n       8 ", "\n       9 ",
+                                        "\n      10 "};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
         cr_assert_not_null(strstr(out, shown[i]), "no%s in %s", shown[i], out);
     cr_assert(!strstr(out, "\n       5 ") && strstr(out, "..."), "%s", out);

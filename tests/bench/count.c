@@ -1,5 +1,5 @@
-// What is counted from the rows that decoders compute equals the formulas, for every shape; and the profile's books are
-// balanced.
+// What is counted from the rows that decoders compute equals the formulas, for every shape; and the
+// profile's books are balanced.
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,12 +7,12 @@
 #include "bench/base/contexts.h"
 #include "bench/cost/cost.h"
 #include "bench/cost/count.h"
-#include "bench/measure/passes.h"
 #include "bench/cost/profile.h"
+#include "bench/measure/passes.h"
 #include "common/base/format.h"
-#include "common/math/kernel.h"
-#include "common/kv/kv.h"
 #include "common/base/memory.h"
+#include "common/kv/kv.h"
+#include "common/math/kernel.h"
 #include "common/math/rowops.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
@@ -40,7 +40,8 @@ static model *load(const char *name)
     return m;
 }
 
-// What one call of step over T tokens is, after one over `first` of them; naive computes them again.
+// What one call of step over T tokens is, after one over `first` of them; naive computes them
+// again.
 static count counted(const decoder_api *api, const model *m, size_t first, size_t T)
 {
     int ids[LONGEST];
@@ -57,14 +58,16 @@ static count counted(const decoder_api *api, const model *m, size_t first, size_
     return c;
 }
 
-// The formulas of one stage, each written out: rows first..T-1 of R in all, `pairs` of a row and one of its keys.
+// The formulas of one stage, each written out: rows first..T-1 of R in all, `pairs` of a row and
+// one of its keys.
 static work formula(const config *c, stage s, size_t first, size_t T)
 {
     const size_t L = c->L, C = c->C, H = c->H, F = c->F, V = c->V, R = T - first;
     const size_t pairs = (T * (T + 1) - first * (first + 1)) / 2;
     const work scaled = {.values = R * C * L, .weight_bytes = 2 * C * L * FLOAT};
     const work square = {R * C * L, R * C * C * L, 0, (C * C + C) * L * FLOAT, 0, 0};
-    const work stored = {R * C * L, R * C * C * L, 0, (C * C + C) * L * FLOAT, 0, R * C * L * FLOAT};
+    const work stored = {R * C * L, R * C * C * L,    0, (C * C + C) * L * FLOAT,
+                         0,         R * C * L * FLOAT};
     const work all[STAGES] = {
         [STAGE_EMBED] = {.values = R * C, .weight_bytes = 2 * R * C * FLOAT},
         [STAGE_LN1] = scaled,
@@ -85,11 +88,11 @@ static work formula(const config *c, stage s, size_t first, size_t T)
     return all[s];
 }
 
-static void assert_equals(uint64_t got, uint64_t expected, const char *what, const char *where, const count *c,
-                          size_t first, size_t T)
+static void assert_equals(uint64_t got, uint64_t expected, const char *what, const char *where,
+                          const count *c, size_t first, size_t T)
 {
-    cr_assert_eq(got, expected, "%s, rows %zu to %zu, %s: %s are %llu, not %llu", model_label(c->m), first, T - 1,
-                 where, what, (unsigned long long)got, (unsigned long long)expected);
+    cr_assert_eq(got, expected, "%s, rows %zu to %zu, %s: %s are %llu, not %llu", model_label(c->m),
+                 first, T - 1, where, what, (unsigned long long)got, (unsigned long long)expected);
 }
 
 static void assert_stages(const count *c, size_t first, size_t T)
@@ -98,11 +101,14 @@ static void assert_stages(const count *c, size_t first, size_t T)
         const work expected = formula(&c->m->config, s, first, T), *got = &c->of[s];
         const char *name = stage_name(s);
         assert_equals(got->values, expected.values, "values", name, c, first, T);
-        assert_equals(got->multiply_adds, expected.multiply_adds, "multiply-adds", name, c, first, T);
+        assert_equals(got->multiply_adds, expected.multiply_adds, "multiply-adds", name, c, first,
+                      T);
         assert_equals(got->exps, expected.exps, "exps", name, c, first, T);
-        assert_equals(got->weight_bytes, expected.weight_bytes, "bytes of weights", name, c, first, T);
+        assert_equals(got->weight_bytes, expected.weight_bytes, "bytes of weights", name, c, first,
+                      T);
         assert_equals(got->kv_read_bytes, expected.kv_read_bytes, "bytes read", name, c, first, T);
-        assert_equals(got->kv_written_bytes, expected.kv_written_bytes, "bytes written", name, c, first, T);
+        assert_equals(got->kv_written_bytes, expected.kv_written_bytes, "bytes written", name, c,
+                      first, T);
     }
 }
 
@@ -124,7 +130,8 @@ static void assert_sums(const count *c, size_t first, size_t T)
 static size_t lanes_by_hand(const config *c, size_t first, size_t T)
 {
     const size_t R = T - first, D = config_head_size(c);
-    size_t each = R * (padded(3 * c->C) * c->C + padded(c->C) * c->C + padded(c->F) * c->C + padded(c->C) * c->F);
+    size_t each = R * (padded(3 * c->C) * c->C + padded(c->C) * c->C + padded(c->F) * c->C +
+                       padded(c->C) * c->F);
     for (size_t from = 0; from < R; from += TILE_ROWS)
         for (size_t r = from, end = from + TILE_ROWS < R ? from + TILE_ROWS : R; r < end; r++)
             each += c->H * (padded(first + end) * D + padded(D) * (first + r + 1));
@@ -146,7 +153,8 @@ static void check_model(const model *m)
         check_pass(&naive_decoder, m, 0, T);
         check_pass(&kvcache_decoder, m, 0, T); // a prefill
         if (T > 1)
-            check_pass(&naive_decoder, m, T - 1, T), check_pass(&kvcache_decoder, m, T - 1, T); // a step
+            check_pass(&naive_decoder, m, T - 1, T),
+                check_pass(&kvcache_decoder, m, T - 1, T); // a step
         if (T > 7)
             check_pass(&kvcache_decoder, m, T - 7, T); // a chunk
     }
@@ -186,13 +194,15 @@ Test(count, attention_is_quadratic_without_a_cache_and_linear_with_one)
     const size_t C = m->config.C, H = m->config.H, L = m->config.L;
     work naive[LONGEST + 1] = {0}, cached[LONGEST + 1] = {0};
     for (size_t T = 2; T <= LONGEST; T++) {
-        const count n = counted(&naive_decoder, m, 0, T), k = counted(&kvcache_decoder, m, T - 1, T);
+        const count n = counted(&naive_decoder, m, 0, T),
+                    k = counted(&kvcache_decoder, m, T - 1, T);
         naive[T] = count_sum(&n, COUNT_ATTENTION);
         cached[T] = count_sum(&k, COUNT_ATTENTION);
     }
     for (size_t T = 4; T <= LONGEST; T++) {
         const work *n = &naive[T], *k = &cached[T];
-        cr_assert_eq(n[0].multiply_adds - 2 * n[-1].multiply_adds + n[-2].multiply_adds, 2 * C * L, "T %zu", T);
+        cr_assert_eq(n[0].multiply_adds - 2 * n[-1].multiply_adds + n[-2].multiply_adds, 2 * C * L,
+                     "T %zu", T);
         cr_assert_eq(n[0].exps - 2 * n[-1].exps + n[-2].exps, H * L, "T %zu", T);
         cr_assert_eq(k[0].multiply_adds - k[-1].multiply_adds, 2 * C * L, "T %zu", T);
         cr_assert_eq(k[0].exps - k[-1].exps, H * L, "T %zu", T);
@@ -213,18 +223,22 @@ Test(count, layers_are_proportional)
             const count c = counted(cached ? &kvcache_decoder : &naive_decoder, m, 29, 30);
             attention[cached][L] = count_sum(&c, COUNT_ATTENTION);
             linear_layers[cached][L] = count_sum(&c, COUNT_LINEAR);
-            cr_assert_eq(attention[cached][L].multiply_adds, L * attention[cached][1].multiply_adds);
+            cr_assert_eq(attention[cached][L].multiply_adds,
+                         L * attention[cached][1].multiply_adds);
             cr_assert_eq(attention[cached][L].exps, L * attention[cached][1].exps);
-            cr_assert_eq(attention[cached][L].kv_read_bytes, L * attention[cached][1].kv_read_bytes);
-            cr_assert_eq(linear_layers[cached][L].multiply_adds, L * linear_layers[cached][1].multiply_adds);
-            cr_assert_eq(linear_layers[cached][L].weight_bytes, L * linear_layers[cached][1].weight_bytes);
+            cr_assert_eq(attention[cached][L].kv_read_bytes,
+                         L * attention[cached][1].kv_read_bytes);
+            cr_assert_eq(linear_layers[cached][L].multiply_adds,
+                         L * linear_layers[cached][1].multiply_adds);
+            cr_assert_eq(linear_layers[cached][L].weight_bytes,
+                         L * linear_layers[cached][1].weight_bytes);
         }
         model_free(m);
     }
 }
 
-// One count over several passes: a prompt in chunks is as much as at once, but for the logits of each chunk and the
-// weights, which each chunk fetches.
+// One count over several passes: a prompt in chunks is as much as at once, but for the logits of
+// each chunk and the weights, which each chunk fetches.
 Test(count, chunks_add_up)
 {
     model *m = load(TINY);
@@ -244,10 +258,12 @@ Test(count, chunks_add_up)
     const count whole = counted(&kvcache_decoder, m, 0, 33);
     for (stage s = 0; s < STAGES; s++) {
         const bool last = s == STAGE_LNF || s == STAGE_LOGITS;
-        cr_assert_eq(c.of[s].multiply_adds, (last ? 4 : 1) * whole.of[s].multiply_adds, "%s", stage_name(s));
+        cr_assert_eq(c.of[s].multiply_adds, (last ? 4 : 1) * whole.of[s].multiply_adds, "%s",
+                     stage_name(s));
         cr_assert_eq(c.of[s].exps, whole.of[s].exps, "%s", stage_name(s));
         cr_assert_eq(c.of[s].kv_written_bytes, whole.of[s].kv_written_bytes, "%s", stage_name(s));
-        cr_assert_eq(c.of[s].weight_bytes, (s == STAGE_EMBED ? 1 : 4) * whole.of[s].weight_bytes, "%s", stage_name(s));
+        cr_assert_eq(c.of[s].weight_bytes, (s == STAGE_EMBED ? 1 : 4) * whole.of[s].weight_bytes,
+                     "%s", stage_name(s));
     }
     model_free(m);
 }
@@ -258,17 +274,19 @@ Test(count, crossover_is_where_the_counts_are_equal)
                              {.L = 3, .C = 40, .H = 2, .F = 24, .V = 17, .T = 40}};
     for (size_t i = 0; i < 2; i++) {
         const config *c = &models[i];
-        const size_t naive = (size_t)cost_crossover(c, false, 1), cached = (size_t)cost_crossover(c, true, 1);
+        const size_t naive = (size_t)cost_crossover(c, false, 1),
+                     cached = (size_t)cost_crossover(c, true, 1);
         cr_assert_eq(naive, 4 * c->C + 2 * c->F - 1);
         cr_assert_eq(cached, 2 * c->C + c->F);
         cr_assert_eq(cost_attention(c, 0, naive), cost_linear(c, 0, naive));
         cr_assert_eq(cost_attention(c, cached - 1, cached), cost_linear(c, cached - 1, cached));
-        cr_assert_eq(cost_crossover(c, true, 2), (double)cached / 2, "slower attention overtakes sooner");
+        cr_assert_eq(cost_crossover(c, true, 2), (double)cached / 2,
+                     "slower attention overtakes sooner");
     }
 }
 
-// What the profile relies on: a tile's scores are all shown before its softmax, and that before its weighted values.
-// The scores shown are those whose softmax follows.
+// What the profile relies on: a tile's scores are all shown before its softmax, and that before its
+// weighted values. The scores shown are those whose softmax follows.
 typedef struct shown {
     size_t first, H; // position of row 0; heads
     stage last;
@@ -277,7 +295,8 @@ typedef struct shown {
     size_t rows;
 } shown;
 
-static void watch_tile(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+static void watch_tile(void *user, stage s, int l, int head, size_t position, const float *values,
+                       size_t n)
 {
     shown *w = user;
     (void)l;
@@ -285,7 +304,8 @@ static void watch_tile(void *user, stage s, int l, int head, size_t position, co
         return;
     const size_t r = (position - w->first) % TILE_ROWS;
     w->next = s == w->last ? w->next + 1 : 0;
-    cr_assert_eq(r, w->next, "%s of row %zu came as number %zu of its tile", stage_name(s), r, w->next);
+    cr_assert_eq(r, w->next, "%s of row %zu came as number %zu of its tile", stage_name(s), r,
+                 w->next);
     w->last = s;
     w->rows++;
     if (s == STAGE_SCORES)
@@ -293,7 +313,8 @@ static void watch_tile(void *user, stage s, int l, int head, size_t position, co
     if (s != STAGE_SOFTMAX)
         return;
     rowops_softmax(w->scores[r], n, 1);
-    cr_assert_eq(memcmp(w->scores[r], values, n * sizeof *values), 0, "position %zu, head %d", position, head);
+    cr_assert_eq(memcmp(w->scores[r], values, n * sizeof *values), 0, "position %zu, head %d",
+                 position, head);
 }
 
 Test(count, a_tiles_stages_come_one_after_the_other)
@@ -327,14 +348,18 @@ static status balance_books(passes *p, size_t t, void *user)
             return s;
         const size_t first = i == PASS_CACHED_STEP ? t : 0, T = i == PASS_PREFILL ? t : t + 1;
         const size_t R = T - first, in_tiles = (R + TILE_ROWS - 1) / TILE_ROWS;
-        cr_assert_eq(taken.calls, R + R * c->L * (9 + 3 * c->H) + 2, "%llu calls", (unsigned long long)taken.calls);
-        cr_assert_eq(taken.readings, 3 + c->L * (7 + 3 * c->H * in_tiles), "%llu", (unsigned long long)taken.readings);
+        cr_assert_eq(taken.calls, R + R * c->L * (9 + 3 * c->H) + 2, "%llu calls",
+                     (unsigned long long)taken.calls);
+        cr_assert_eq(taken.readings, 3 + c->L * (7 + 3 * c->H * in_tiles), "%llu",
+                     (unsigned long long)taken.readings);
         assert_stages(&taken.done, first, T);
         cr_assert_gt(taken.observer_ns, 0);
         cr_assert_gt(taken.unwatched_ns, 0);
         const double sum = profile_ns(&taken, COUNT_EVERYTHING);
-        cr_assert(sum > 0 && sum <= taken.watched_ns, "stages take %g of %g ns", sum, taken.watched_ns);
-        cr_assert_eq(profile_ns(&taken, COUNT_QKV), taken.ns[STAGE_Q], "k and v have times of their own");
+        cr_assert(sum > 0 && sum <= taken.watched_ns, "stages take %g of %g ns", sum,
+                  taken.watched_ns);
+        cr_assert_eq(profile_ns(&taken, COUNT_QKV), taken.ns[STAGE_Q],
+                     "k and v have times of their own");
     }
     return NULL;
 }
@@ -346,7 +371,8 @@ Test(profile, stages_make_up_the_pass)
     cr_assert(!s && exit_code == 0, "%d: %s", exit_code, s);
 }
 
-// With times made up: at one rate for all the counts decide, and attention at half of it overtakes in half the keys.
+// With times made up: at one rate for all the counts decide, and attention at half of it overtakes
+// in half the keys.
 Test(profile, crossover_follows_from_counts_and_rates)
 {
     model *m = load(TINY);
@@ -373,8 +399,8 @@ Test(profile, every_allocation_may_fail)
     cr_assert_gt(allocations, 10);
     for (size_t n = 1; n <= allocations; n++) {
         memory_fail_at(n);
-        cr_assert_not_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code), "allocation %zu of %zu", n,
-                           allocations);
+        cr_assert_not_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code),
+                           "allocation %zu of %zu", n, allocations);
     }
     memory_fail_at(0);
 }
@@ -393,7 +419,8 @@ static int run(const char *arguments, char *text, size_t size)
 Test(count, command_prints_every_stage_of_every_pass)
 {
     static char text[1 << 15];
-    const char *const commands[] = {"count -m " TINY " -c 5,39", "profile -m " TINY " -c 5,39 -n 2"};
+    const char *const commands[] = {"count -m " TINY " -c 5,39",
+                                    "profile -m " TINY " -c 5,39 -n 2"};
     const char *const lines[] = {", prefill of 5 tokens (kvcache)",
                                  ", step at 5 tokens (naive)",
                                  ", step at 39 tokens (kvcache)",
@@ -426,8 +453,8 @@ Test(count, commands_refuse_what_they_cannot_do)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1024];
         const int code = run(cases[i].arguments, text, sizeof text);
-        cr_assert(code == cases[i].code && strstr(text, cases[i].part), "bench %s exits %d: %s", cases[i].arguments,
-                  code, text);
+        cr_assert(code == cases[i].code && strstr(text, cases[i].part), "bench %s exits %d: %s",
+                  cases[i].arguments, code, text);
     }
 }
 

@@ -1,4 +1,5 @@
-// build/bench curves and race: every experiment on tiny models, stopped and resumed, and what stands in its files.
+// build/bench curves and race: every experiment on tiny models, stopped and resumed, and what
+// stands in its files.
 #define _XOPEN_SOURCE 700 // posix_openpt
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -9,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/curves/curves.h"
 #include "bench/base/machine.h"
-#include "bench/measure/race.h"
-#include "bench/curves/resident.h"
 #include "bench/base/results.h"
+#include "bench/curves/curves.h"
+#include "bench/curves/resident.h"
+#include "bench/measure/race.h"
 #include "common/base/memory.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
@@ -55,10 +56,11 @@ static void check_summary(const char *dir, size_t c)
 {
     char f[32][64], header[128];
     const char *row = experiment_file(dir, cases[c].name, "summary.csv");
-    snprintf(header, sizeof header, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n", cases[c].x,
-             cases[c].unit, cases[c].unit, cases[c].unit);
+    snprintf(header, sizeof header, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n",
+             cases[c].x, cases[c].unit, cases[c].unit, cases[c].unit);
     cr_assert_eq(strncmp(row, header, strlen(header)), 0, "%s: %.100s", cases[c].name, row);
-    cr_assert_eq(command_lines(row), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s", cases[c].name);
+    cr_assert_eq(command_lines(row), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s",
+                 cases[c].name);
     for (row = next_line(row); *row; row = next_line(row)) {
         cr_assert_eq(command_split(row, f), 8, "%.100s", row);
         double median = strtod(f[4], NULL), lo = strtod(f[5], NULL), hi = strtod(f[6], NULL);
@@ -84,18 +86,21 @@ Test(curves, every_experiment_leaves_its_files)
     support_make_dir(dir);
     cr_assert_eq((size_t)CASES, (size_t)EXPERIMENTS, "an experiment is not tested");
     for (size_t c = 0; c < CASES; c++) {
-        command_run r =
-            RUN(curves_command, "curves", cases[c].name, "-m", TINY, "-c", cases[c].places, "-n", "6", "-o", dir);
+        command_run r = RUN(curves_command, "curves", cases[c].name, "-m", TINY, "-c",
+                            cases[c].places, "-n", "6", "-o", dir);
         cr_assert(!r.s && r.exit_code == 0, "%s: %d: %s", cases[c].name, r.exit_code, r.s);
-        cr_assert(strstr(r.out, cases[c].concludes), "%s prints no '%s':\n%s", cases[c].name, cases[c].concludes,
-                  r.out);
+        cr_assert(strstr(r.out, cases[c].concludes), "%s prints no '%s':\n%s", cases[c].name,
+                  cases[c].concludes, r.out);
         check_summary(dir, c);
         check_fits(dir, c);
         const char *counts = experiment_file(dir, cases[c].name, "counts.csv");
-        cr_assert_eq(command_lines(counts), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s", cases[c].name);
+        cr_assert_eq(command_lines(counts), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s",
+                     cases[c].name);
         json_t *context = json_loads(experiment_file(dir, cases[c].name, "context.json"), 0, NULL);
         int whole, partial;
-        cr_assert_eq(json_unpack(context, "{s:{s:i, s:b}}", "experiment", "rounds", &whole, "partial", &partial), 0);
+        cr_assert_eq(json_unpack(context, "{s:{s:i, s:b}}", "experiment", "rounds", &whole,
+                                 "partial", &partial),
+                     0);
         cr_assert(whole == 6 && !partial, "%s: %d rounds", cases[c].name, whole);
         json_decref(context);
     }
@@ -113,7 +118,7 @@ static void order_of(const char *dir, char *text)
     }
 }
 
-#define CONTEXT(DIR, SAMPLES, SEED)                                                                                    \
+#define CONTEXT(DIR, SAMPLES, SEED)                                                                \
     RUN(curves_command, "curves", "context", "-m", TINY, "-n", SAMPLES, "-s", SEED, "-o", DIR)
 
 Test(curves, a_stopped_run_goes_on_where_it_stopped)
@@ -128,7 +133,8 @@ Test(curves, a_stopped_run_goes_on_where_it_stopped)
     support_make_dir(dir);
     command_interrupt_in(150);
     command_run r = CONTEXT(dir, "200", "7");
-    cr_assert(!r.s && r.exit_code == EXIT_INTERRUPTED && strstr(r.out, "PARTIAL"), "%d: %s", r.exit_code, r.s);
+    cr_assert(!r.s && r.exit_code == EXIT_INTERRUPTED && strstr(r.out, "PARTIAL"), "%d: %s",
+              r.exit_code, r.s);
     snprintf(before, sizeof before, "%s", experiment_file(dir, "context", "samples.csv"));
     before[strlen(before) - 7] = '\0'; // as a crash in the middle of a write leaves it
     support_write(dir, "context-samples.csv", before, strlen(before));
@@ -157,7 +163,8 @@ Test(curves, a_finished_run_is_not_measured_again)
     cr_assert_str_eq(experiment_file(dir, "context", "samples.csv"), before);
     r = CONTEXT(dir, "8", "0");
     cr_assert(!r.s && strstr(r.out, "medians of 8 rounds"), "%s", r.out);
-    cr_assert_eq(strncmp(experiment_file(dir, "context", "samples.csv"), before, strlen(before)), 0);
+    cr_assert_eq(strncmp(experiment_file(dir, "context", "samples.csv"), before, strlen(before)),
+                 0);
     support_remove_dir(dir);
 }
 
@@ -184,18 +191,22 @@ Test(curves, refused)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    command_run usage[] = {RUN(curves_command, "curves", "nonsense"), RUN(curves_command, "curves", "-n", "5"),
+    command_run usage[] = {RUN(curves_command, "curves", "nonsense"),
+                           RUN(curves_command, "curves", "-n", "5"),
                            RUN(curves_command, "curves", "-x"), RUN(race_command, "race", "--json"),
                            RUN(race_command, "race", "a", "b")};
     for (size_t i = 0; i < sizeof usage / sizeof *usage; i++)
-        cr_assert(usage[i].s && usage[i].exit_code == EXIT_USAGE, "case %zu: %d: %s", i, usage[i].exit_code,
-                  usage[i].s);
-    support_assert_refused(RUN(curves_command, "curves", "context", "-m", TINY, "-c", "64", "-o", dir).s, "64|63");
+        cr_assert(usage[i].s && usage[i].exit_code == EXIT_USAGE, "case %zu: %d: %s", i,
+                  usage[i].exit_code, usage[i].s);
     support_assert_refused(
-        RUN(curves_command, "curves", "context", "-m", "synthetic:L=1,C=32,H=2,T=1,V=64", "-o", dir).s,
+        RUN(curves_command, "curves", "context", "-m", TINY, "-c", "64", "-o", dir).s, "64|63");
+    support_assert_refused(
+        RUN(curves_command, "curves", "context", "-m", "synthetic:L=1,C=32,H=2,T=1,V=64", "-o", dir)
+            .s,
         "T=1|another model");
-    support_assert_refused(RUN(curves_command, "curves", "generate", "-m", "/nonexistent", "-o", dir).s,
-                           "/nonexistent");
+    support_assert_refused(
+        RUN(curves_command, "curves", "generate", "-m", "/nonexistent", "-o", dir).s,
+        "/nonexistent");
     support_assert_refused(RUN(race_command, "race", "-m", TINY, "text").s, "--ids");
     support_assert_refused(RUN(race_command, "race", "-m", TINY, "--ids", "64").s, "64");
     support_assert_refused(RUN(race_command, "race", "").s, "0 tokens");
@@ -223,7 +234,8 @@ Test(curves, the_range_of_a_slope_lies_in_one_cache)
         for (size_t level = 0; level < MACHINE_CACHES; level++) {
             double lo = experiments[e].bytes(&l, l.first), hi = experiments[e].bytes(&l, l.last);
             cr_assert(hi <= (double)caches[level] / 2 || lo > 2 * (double)caches[level],
-                      "%s: %g to %g bytes are near %zu", experiments[e].name, lo, hi, caches[level]);
+                      "%s: %g to %g bytes are near %zu", experiments[e].name, lo, hi,
+                      caches[level]);
         }
     }
 }
@@ -256,7 +268,8 @@ Test(curves, resident_memory_of_a_process)
     double idle, filled;
     cr_assert_null(resident_peak(fill_some, &none, &idle));
     cr_assert_null(resident_peak(fill_some, &some, &filled));
-    cr_assert(filled - idle > 0.9 * (double)some && filled - idle < 1.3 * (double)some, "%g, %g", idle, filled);
+    cr_assert(filled - idle > 0.9 * (double)some && filled - idle < 1.3 * (double)some, "%g, %g",
+              idle, filled);
     support_assert_refused(resident_peak(fail, "luck", &idle), "no luck");
     support_assert_refused(resident_peak(crash, NULL, &idle), "process");
 }
@@ -293,19 +306,22 @@ static void empty_folder(void)
 Test(curves, every_allocation_may_fail)
 {
     support_make_dir(folder);
-    const char *generate[] = {"curves", "generate", "-m", TINY, "-n", "6", "-c", "1-5", "-o", folder, NULL};
+    const char *generate[] = {"curves", "generate", "-m", TINY,   "-n", "6",
+                              "-c",     "1-5",      "-o", folder, NULL};
     const char *both[] = {"race", "-m", TINY, "--ids", "1,2,3", "-n", "3", NULL};
     command_assert_survives_failed_allocations(curves_command, generate, empty_folder);
     command_assert_survives_failed_allocations(race_command, both, NULL);
     support_remove_dir(folder);
 }
 
-// Going on with what is there: a description may lack what could not be had, but the result is the same or a failure.
+// Going on with what is there: a description may lack what could not be had, but the result is the
+// same or a failure.
 Test(curves, every_allocation_may_fail_when_going_on)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    const char *arguments[] = {"curves", "generate", "-m", TINY, "-n", "6", "-c", "1-5", "-o", dir, NULL};
+    const char *arguments[] = {"curves", "generate", "-m", TINY, "-n", "6",
+                               "-c",     "1-5",      "-o", dir,  NULL};
     static command_run first;
     command_call(curves_command, arguments);
     memory_fail_at(0);
@@ -328,7 +344,8 @@ Test(curves, a_race_ends_with_equal_texts)
     cr_assert(strstr(r.out, "the same 30 tokens from both"), "%s", r.out);
     cr_assert_not(strchr(r.out, '\033'), "escape sequences without a terminal: %s", r.out);
     r = RUN(race_command, "race", "-m", TINY, "--ids", "1,2,3", "-n", "1000");
-    cr_assert(!r.s && strstr(r.out, "the same 62 tokens from both"), "%s", r.out); // the context is full
+    cr_assert(!r.s && strstr(r.out, "the same 62 tokens from both"), "%s",
+              r.out); // the context is full
     r = RUN(race_command, "race", "-n", "0");
     cr_assert(!r.s && strstr(r.out, "the same 0 tokens"), "%s", r.out);
 }

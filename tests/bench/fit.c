@@ -1,4 +1,5 @@
-// Fits against NIST's certified regressions, against simulated noise, and against input that has no fit.
+// Fits against NIST's certified regressions, against simulated noise, and against input that has no
+// fit.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdbool.h>
@@ -28,13 +29,14 @@ Test(fit, student_is_the_tables)
     const struct {
         size_t freedom;
         double t;
-    } table[] = {{1, 12.7062047361747},    {2, 4.30265272974946},   {3, 3.18244630528371},  {4, 2.77644510519779},
-                 {5, 2.57058183563631},    {10, 2.22813885198627},  {30, 2.04227245630124}, {100, 1.98397151852355},
-                 {1000, 1.96233908082641}, {1000000, 1.95996635681}};
+    } table[] = {{1, 12.7062047361747},   {2, 4.30265272974946},   {3, 3.18244630528371},
+                 {4, 2.77644510519779},   {5, 2.57058183563631},   {10, 2.22813885198627},
+                 {30, 2.04227245630124},  {100, 1.98397151852355}, {1000, 1.96233908082641},
+                 {1000000, 1.95996635681}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         double t = fit_student(table[i].freedom);
-        cr_assert(fabs(t - table[i].t) < 1e-10, "%zu degrees of freedom: %.15g instead of %.15g", table[i].freedom, t,
-                  table[i].t);
+        cr_assert(fabs(t - table[i].t) < 1e-10, "%zu degrees of freedom: %.15g instead of %.15g",
+                  table[i].freedom, t, table[i].t);
     }
 }
 
@@ -42,7 +44,8 @@ Test(fit, student_is_the_tables)
 
 enum { STRD_ROWS = 100 };
 
-// How many significant digits agree: -log10 of the relative error, of the absolute one where the truth is 0.
+// How many significant digits agree: -log10 of the relative error, of the absolute one where the
+// truth is 0.
 static double digits(double value, double certified)
 {
     double error = fabs(value - certified) / (certified == 0 ? 1 : fabs(certified));
@@ -77,17 +80,21 @@ Test(fit, certified_regressions)
         status s = fit_least_squares(design, d->n, d->p, y, beta, sd);
         cr_assert_null(s, "%s: %s", d->name, s);
         double b = worst_digits(beta, d->beta, d->p), e = worst_digits(sd, d->sd, d->p);
-        cr_log_info("%s: %.1f digits of the coefficients, %.1f of their standard deviations", d->name, b, e);
+        cr_log_info("%s: %.1f digits of the coefficients, %.1f of their standard deviations",
+                    d->name, b, e);
         cr_assert(b >= d->beta_digits && e >= d->sd_digits,
-                  "%s: %.2f digits of the coefficients, %.2f of their standard deviations", d->name, b, e);
+                  "%s: %.2f digits of the coefficients, %.2f of their standard deviations", d->name,
+                  b, e);
     }
 }
 
 Test(fit, least_squares_refuses)
 {
-    const double same[] = {1, 3, 1, 3, 1, 3}, row[] = {1, 1, 1, 2, 1, 3}, y[] = {1, 2, 3}, hole[] = {1, NAN, 3};
+    const double same[] = {1, 3, 1, 3, 1, 3}, row[] = {1, 1, 1, 2, 1, 3}, y[] = {1, 2, 3},
+                 hole[] = {1, NAN, 3};
     double c[2], sd[2];
-    support_assert_refused(fit_least_squares(same, 3, 2, y, c, sd), "do not tell its terms apart|different x");
+    support_assert_refused(fit_least_squares(same, 3, 2, y, c, sd),
+                           "do not tell its terms apart|different x");
     support_assert_refused(fit_least_squares(row, 2, 2, y, c, sd), "at least 3 points, not 2");
     support_assert_refused(fit_least_squares(row, 3, 0, y, c, sd), "a fit of 0 terms");
     support_assert_refused(fit_least_squares(row, 3, FIT_COLUMNS + 1, y, c, sd), "at most 11");
@@ -111,8 +118,9 @@ static void assert_model(const fit_model *m, double a, double b, double c)
     for (size_t k = 0; k < FIT_TERMS; k++) {
         fit_interval i = m->coefficient[k];
         double share = fabs(i.value - truth[k]) * pow(doublings[0], (double)k);
-        cr_assert(share <= 1e-6 && i.lo <= i.value && i.value <= i.hi, "%s: x^%zu: %g in %g to %g instead of %g",
-                  m->name, k, i.value, i.lo, i.hi, truth[k]);
+        cr_assert(share <= 1e-6 && i.lo <= i.value && i.value <= i.hi,
+                  "%s: x^%zu: %g in %g to %g instead of %g", m->name, k, i.value, i.lo, i.hi,
+                  truth[k]);
     }
 }
 
@@ -123,9 +131,11 @@ Test(fit, power_law_exactly)
         y[i] = 3 * pow(doublings[i], 1.5);
     fit_power p;
     cr_assert_null(fit_power_law(doublings, y, POINTS, &p));
-    cr_assert(close_to(p.slope.value, 1.5) && close_to(p.factor, 3) && close_to(p.r2, 1) && p.n == POINTS,
+    cr_assert(close_to(p.slope.value, 1.5) && close_to(p.factor, 3) && close_to(p.r2, 1) &&
+                  p.n == POINTS,
               "%g x^%g, r2 %g", p.factor, p.slope.value, p.r2);
-    cr_assert(p.slope.hi - p.slope.lo < 1e-9 && p.slope.lo <= p.slope.hi, "%g to %g", p.slope.lo, p.slope.hi);
+    cr_assert(p.slope.hi - p.slope.lo < 1e-9 && p.slope.lo <= p.slope.hi, "%g to %g", p.slope.lo,
+              p.slope.hi);
     fit_local_slopes(doublings, y, POINTS, slopes);
     for (size_t i = 0; i + 1 < POINTS; i++)
         cr_assert(close_to(slopes[i], 1.5), "slope %zu: %g", i, slopes[i]);
@@ -143,8 +153,8 @@ Test(fit, power_law_is_the_certified_line)
     fit_power p;
     cr_assert_null(fit_power_law(x, y, d->n, &p));
     double half = fit_student(d->n - 2) * d->sd[1];
-    cr_assert(close_to(p.slope.value, d->beta[1]) && close_to(log(p.factor), d->beta[0] / 10), "%.15g, %.15g",
-              p.slope.value, log(p.factor) * 10);
+    cr_assert(close_to(p.slope.value, d->beta[1]) && close_to(log(p.factor), d->beta[0] / 10),
+              "%.15g, %.15g", p.slope.value, log(p.factor) * 10);
     cr_assert(close_to(p.slope.hi - p.slope.lo, 2 * half), "%.15g", p.slope.hi - p.slope.lo);
     cr_assert(close_to(p.r2, 0.999993745883712), "%.15g", p.r2); // certified
 }
@@ -172,14 +182,15 @@ Test(fit, physical_model_exactly)
         fit_model m;
         cr_assert_null(fit_physical(doublings, y, NULL, POINTS, &m));
         assert_model(&m, truth[i][0], truth[i][1], truth[i][2]);
-        cr_assert(m.rms_relative < 1e-9 && m.n == POINTS && m.terms == 7, "%s: %g", m.name, m.rms_relative);
+        cr_assert(m.rms_relative < 1e-9 && m.n == POINTS && m.terms == 7, "%s: %g", m.name,
+                  m.rms_relative);
         cr_assert_null(fit_physical(doublings, y, sigma, POINTS, &m));
         assert_model(&m, truth[i][0], truth[i][1], truth[i][2]);
     }
 }
 
-// Least squares would take a negative intercept here. The best non-negative one is 0, and then b is the weighted fit of
-// b x.
+// Least squares would take a negative intercept here. The best non-negative one is 0, and then b is
+// the weighted fit of b x.
 Test(fit, bound_holds)
 {
     const double x[] = {1, 2, 3, 4, 5, 6}, noise[] = {-0.6, -0.2, 0.1, 0.2, 0.3, 0.1};
@@ -195,9 +206,10 @@ Test(fit, bound_holds)
     for (size_t i = 0; i < FIT_CANDIDATES; i++)
         if (strcmp(ranked[i].name, "a + b x") == 0) {
             fit_interval a = ranked[i].coefficient[0], b = ranked[i].coefficient[1];
-            cr_assert(a.value == 0 && a.lo == 0 && a.hi >= 0, "a = %g in %g to %g", a.value, a.lo, a.hi);
-            cr_assert(close_to(b.value, xy / xx) && covers(b, b.value), "b = %g in %g to %g instead of %g", b.value,
-                      b.lo, b.hi, xy / xx);
+            cr_assert(a.value == 0 && a.lo == 0 && a.hi >= 0, "a = %g in %g to %g", a.value, a.lo,
+                      a.hi);
+            cr_assert(close_to(b.value, xy / xx) && covers(b, b.value),
+                      "b = %g in %g to %g instead of %g", b.value, b.lo, b.hi, xy / xx);
         }
 }
 
@@ -219,7 +231,8 @@ Test(fit, candidates_of_exact_data)
         double y[POINTS];
         evaluate(cases[i].truth[0], cases[i].truth[1], cases[i].truth[2], y);
         fit_model ranked[FIT_CANDIDATES];
-        cr_assert_eq(fit_candidates(doublings, y, NULL, POINTS, ranked, FIT_CANDIDATES), FIT_CANDIDATES);
+        cr_assert_eq(fit_candidates(doublings, y, NULL, POINTS, ranked, FIT_CANDIDATES),
+                     FIT_CANDIDATES);
         cr_assert_str_eq(ranked[0].name, cases[i].name);
         assert_model(&ranked[0], cases[i].truth[0], cases[i].truth[1], cases[i].truth[2]);
         for (size_t k = 1; k < FIT_CANDIDATES; k++)
@@ -227,7 +240,8 @@ Test(fit, candidates_of_exact_data)
     }
 }
 
-// AICc and R^2 by hand, for the mean of 1..6 with equal weights: 17.5 squares about it, one term and the error's size.
+// AICc and R^2 by hand, for the mean of 1..6 with equal weights: 17.5 squares about it, one term
+// and the error's size.
 Test(fit, measures_by_hand)
 {
     const double x[] = {1, 2, 3, 4, 5, 6}, y[] = {1, 2, 3, 4, 5, 6}, ones[] = {1, 1, 1, 1, 1, 1};
@@ -239,28 +253,34 @@ Test(fit, measures_by_hand)
     double aicc = 6 * log(17.5 / 6) + 2 * 2 + 2 * 2 * 3 / 3.0, relative = 0;
     for (size_t i = 0; i < 6; i++)
         relative += pow(3.5 / y[i] - 1, 2) / 6;
-    cr_assert(close_to(m->coefficient[0].value, 3.5) && close_to(m->aicc, aicc) && fabs(m->r2) < 1e-12 &&
-                  close_to(m->rms_relative, sqrt(relative)),
-              "%g: AICc %g, r2 %g, rms %g", m->coefficient[0].value, m->aicc, m->r2, m->rms_relative);
+    cr_assert(close_to(m->coefficient[0].value, 3.5) && close_to(m->aicc, aicc) &&
+                  fabs(m->r2) < 1e-12 && close_to(m->rms_relative, sqrt(relative)),
+              "%g: AICc %g, r2 %g, rms %g", m->coefficient[0].value, m->aicc, m->r2,
+              m->rms_relative);
     double half = 2.57058183563631 * sqrt(17.5 / 5 / 6); // Student's t with 5 degrees of freedom
-    cr_assert(close_to(m->coefficient[0].lo, 3.5 - half) && close_to(m->coefficient[0].hi, 3.5 + half), "%g to %g",
-              m->coefficient[0].lo, m->coefficient[0].hi);
+    cr_assert(close_to(m->coefficient[0].lo, 3.5 - half) &&
+                  close_to(m->coefficient[0].hi, 3.5 + half),
+              "%g to %g", m->coefficient[0].lo, m->coefficient[0].hi);
 }
 
 Test(fit, few_points_have_few_candidates)
 {
-    const double x[] = {1, 2, 4, 8}, y[] = {3, 5, 9, 18}, twice[] = {1, 1, 2, 2}, level[] = {4, 4, 4, 4};
+    const double x[] = {1, 2, 4, 8}, y[] = {3, 5, 9, 18}, twice[] = {1, 1, 2, 2},
+                 level[] = {4, 4, 4, 4};
     fit_model ranked[FIT_CANDIDATES], m;
     cr_assert_eq(fit_candidates(x, y, NULL, 0, ranked, FIT_CANDIDATES), 0);
     cr_assert_eq(fit_candidates(x, y, NULL, 1, ranked, FIT_CANDIDATES), 0);
     cr_assert_eq(fit_candidates(x, y, NULL, 2, ranked, FIT_CANDIDATES), 3);
-    cr_assert_eq(fit_candidates(x, y, NULL, 3, ranked, FIT_CANDIDATES), 6); // no AICc, so the simple ones come first
+    cr_assert_eq(fit_candidates(x, y, NULL, 3, ranked, FIT_CANDIDATES),
+                 6); // no AICc, so the simple ones come first
     for (size_t i = 0; i < 3; i++)
-        cr_assert(isinf(ranked[i].aicc) && ranked[i].terms == (ranked[i].terms & -ranked[i].terms), "%s",
-                  ranked[i].name);
+        cr_assert(isinf(ranked[i].aicc) && ranked[i].terms == (ranked[i].terms & -ranked[i].terms),
+                  "%s", ranked[i].name);
     cr_assert_eq(fit_candidates(x, y, NULL, 4, ranked, FIT_CANDIDATES), 7);
-    cr_assert(isfinite(ranked[0].aicc) && isinf(ranked[6].aicc), "%g, %g", ranked[0].aicc, ranked[6].aicc);
-    cr_assert_eq(fit_candidates(twice, y, NULL, 4, ranked, FIT_CANDIDATES), 6); // all but the one of three terms
+    cr_assert(isfinite(ranked[0].aicc) && isinf(ranked[6].aicc), "%g, %g", ranked[0].aicc,
+              ranked[6].aicc);
+    cr_assert_eq(fit_candidates(twice, y, NULL, 4, ranked, FIT_CANDIDATES),
+                 6); // all but the one of three terms
     cr_assert_eq(fit_candidates(x, y, NULL, 4, ranked, 2), 2);
     cr_assert_null(fit_physical(x, level, NULL, 4, &m));
     cr_assert(isnan(m.r2), "no variation, so no share of it: %g", m.r2);
@@ -301,9 +321,10 @@ Test(fit, power_law_covers_the_truth)
     assert_covered("slope", hits);
 }
 
-// In how many runs each coefficient is covered, with 2 % noise; `known`: fit_physical is told the sigmas, in other
-// units.
-static void count_covered(uint64_t seed, const double truth[FIT_TERMS], bool known, size_t hits[FIT_TERMS])
+// In how many runs each coefficient is covered, with 2 % noise; `known`: fit_physical is told the
+// sigmas, in other units.
+static void count_covered(uint64_t seed, const double truth[FIT_TERMS], bool known,
+                          size_t hits[FIT_TERMS])
 {
     for (size_t run = 0; run < RUNS; run++) {
         double y[POINTS], sigma[POINTS];
@@ -321,7 +342,8 @@ static void count_covered(uint64_t seed, const double truth[FIT_TERMS], bool kno
 
 Test(fit, physical_model_covers_an_interior_truth)
 {
-    const double truth[FIT_TERMS] = {4e5, 1e3, 0.5}; // each a good part of the sum somewhere in the range
+    const double truth[FIT_TERMS] = {4e5, 1e3,
+                                     0.5}; // each a good part of the sum somewhere in the range
     for (int known = 0; known < 2; known++) {
         size_t hits[FIT_TERMS] = {0};
         count_covered(2, truth, known, hits);
@@ -331,15 +353,16 @@ Test(fit, physical_model_covers_an_interior_truth)
     }
 }
 
-// At the bound the interval is one-sided: it misses a truth of 0 only when the lower end is above 0, in 2.5 % of the
-// runs.
+// At the bound the interval is one-sided: it misses a truth of 0 only when the lower end is above
+// 0, in 2.5 % of the runs.
 Test(fit, physical_model_covers_a_truth_at_the_bound)
 {
     const double truth[FIT_TERMS] = {0, 1e3, 0.5};
     size_t hits[FIT_TERMS] = {0};
     count_covered(3, truth, true, hits);
     for (size_t k = 0; k < FIT_TERMS; k++)
-        cr_assert_geq(hits[k], RUNS * 93 / 100, "x^%zu: covered in %zu of %d runs", k, hits[k], RUNS);
+        cr_assert_geq(hits[k], RUNS * 93 / 100, "x^%zu: covered in %zu of %d runs", k, hits[k],
+                      RUNS);
 }
 
 Test(fit, noise_leaves_the_true_model_among_the_best)
@@ -350,7 +373,8 @@ Test(fit, noise_leaves_the_true_model_among_the_best)
     for (size_t i = 0; i < POINTS; i++)
         y[i] *= 1 + 0.01 * gaussian(&state);
     fit_model ranked[FIT_CANDIDATES];
-    cr_assert_eq(fit_candidates(doublings, y, NULL, POINTS, ranked, FIT_CANDIDATES), FIT_CANDIDATES);
+    cr_assert_eq(fit_candidates(doublings, y, NULL, POINTS, ranked, FIT_CANDIDATES),
+                 FIT_CANDIDATES);
     cr_assert_str_eq(ranked[0].name, "b x + c x^2");
     cr_assert_lt(ranked[0].rms_relative, 0.02, "%g", ranked[0].rms_relative);
 }
@@ -359,7 +383,8 @@ Test(fit, noise_leaves_the_true_model_among_the_best)
 
 Test(fit, refused)
 {
-    const double x[] = {1, 2, 3, 4, 5}, y[] = {2, 3, 5, 8, 9}, same[] = {7, 7, 7, 7, 7}, two[] = {1, 2, 1, 2, 1};
+    const double x[] = {1, 2, 3, 4, 5}, y[] = {2, 3, 5, 8, 9}, same[] = {7, 7, 7, 7, 7},
+                 two[] = {1, 2, 1, 2, 1};
     const double bad[] = {0, -1, NAN, INFINITY, -INFINITY};
     const char *const shown[] = {"is 0", "is -1", "nan", "inf", "-inf"};
     fit_power p;
@@ -399,7 +424,8 @@ static status fit_one_power(void)
     return fit_power_law(x, y, 5, &p);
 }
 
-// Lets each allocation fail in turn until none does; every failure must say so. How many there were.
+// Lets each allocation fail in turn until none does; every failure must say so. How many there
+// were.
 static size_t failing_allocations(status (*run)(void))
 {
     for (size_t n = 1;; n++) {
@@ -415,5 +441,6 @@ static size_t failing_allocations(status (*run)(void))
 Test(fit, out_of_memory)
 {
     cr_assert_eq(failing_allocations(fit_one_power), 3);
-    cr_assert_eq(failing_allocations(fit_one_model), 16); // two for each choice of terms, and for the unbounded fit
+    cr_assert_eq(failing_allocations(fit_one_model),
+                 16); // two for each choice of terms, and for the unbounded fit
 }

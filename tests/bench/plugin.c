@@ -11,10 +11,11 @@
 
 #define PLUGINS BUILD_DIR "/plugins"
 // A crash is to look as it does without a sanitizer.
-#define VERIFY                                                                                                         \
-    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR "/bench verify -m synthetic:L=2,C=48,H=3,T=64,V=100 -c 1-8 "
-#define SWEEP                                                                                                          \
-    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                                              \
+#define VERIFY                                                                                     \
+    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                          \
+    "/bench verify -m synthetic:L=2,C=48,H=3,T=64,V=100 -c 1-8 "
+#define SWEEP                                                                                      \
+    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                          \
     "/bench sweep -m synthetic:L=1,C=32,H=2,T=40,V=50 -c 1,2,30 -n 50 "
 enum { COMMAND = 2048 };
 
@@ -53,7 +54,8 @@ static void expect_refused(const char *file, const char *vice, const char *parts
     int code = run("VICE='%s' " VERIFY "--timeout 1 --decoder %s", vice, file);
     char *err = support_read(folder, "err", &n);
     cr_assert_eq(code, 1, "%s %s: exit %d, not 1: %s", file, vice, code, err);
-    cr_assert(n > 0 && strchr(err, '\n') == err + n - 1, "%s %s: not one line: \"%s\"", file, vice, err);
+    cr_assert(n > 0 && strchr(err, '\n') == err + n - 1, "%s %s: not one line: \"%s\"", file, vice,
+              err);
     err[n - 1] = '\0';
     support_assert_refused(err, parts);
     free(err);
@@ -80,23 +82,30 @@ static size_t count_in(const char *name, const char *part)
 
 Test(plugin, crashes_hangs_and_exits_are_findings)
 {
-    expect_refused(PLUGINS "/misbehaving.so", "crashes", "crashed|Segmentation fault|step(3 tokens)");
+    expect_refused(PLUGINS "/misbehaving.so", "crashes",
+                   "crashed|Segmentation fault|step(3 tokens)");
     expect_refused(PLUGINS "/misbehaving.so", "hangs", "hangs|step(2 tokens)|1 s");
     expect_refused(PLUGINS "/misbehaving.so", "exits", "ended its process|step(1 tokens)");
 }
 
 Test(plugin, failures_name_the_call)
 {
-    expect_refused(PLUGINS "/misbehaving.so", "fails", "step(4 tokens) failed|four is a number?that I do not like");
-    expect_refused(PLUGINS "/misbehaving.so", "returns nothing", "step(1 tokens)|neither logits nor an error");
-    expect_refused(PLUGINS "/misbehaving.so", "creates nothing", "create|neither a decoder nor an error");
+    expect_refused(PLUGINS "/misbehaving.so", "fails",
+                   "step(4 tokens) failed|four is a number?that I do not like");
+    expect_refused(PLUGINS "/misbehaving.so", "returns nothing",
+                   "step(1 tokens)|neither logits nor an error");
+    expect_refused(PLUGINS "/misbehaving.so", "creates nothing",
+                   "create|neither a decoder nor an error");
 }
 
 Test(plugin, tables_are_checked_before_they_are_used)
 {
-    expect_refused(PLUGINS "/another-version.so", "", "another-version.so|version 2|this is 1|make mine");
-    expect_refused(PLUGINS "/under-another-name.so", "", "under-another-name.so|no symbol lockstep_decoder");
-    expect_refused(PLUGINS "/without-reset.so", "", "without-reset.so|create, step, reset and destroy");
+    expect_refused(PLUGINS "/another-version.so", "",
+                   "another-version.so|version 2|this is 1|make mine");
+    expect_refused(PLUGINS "/under-another-name.so", "",
+                   "under-another-name.so|no symbol lockstep_decoder");
+    expect_refused(PLUGINS "/without-reset.so", "",
+                   "without-reset.so|create, step, reset and destroy");
 }
 
 Test(plugin, files_that_are_no_plugins_are_refused)
@@ -134,7 +143,8 @@ Test(plugin, state_that_two_decoders_share_is_met)
 
 Test(plugin, json_says_the_same)
 {
-    cr_assert_eq(run("VICE='counts wrong' " VERIFY "--json --decoder " PLUGINS "/misbehaving.so"), 1);
+    cr_assert_eq(run("VICE='counts wrong' " VERIFY "--json --decoder " PLUGINS "/misbehaving.so"),
+                 1);
     expect_in_report("\"decoder\": \"misbehaving\"");
     expect_in_report("\"identical\": false");
     cr_assert_eq(run(VERIFY "--json --decoder " PLUGINS "/misbehaving.so"), 0);
@@ -148,7 +158,8 @@ Test(plugin, a_sweep_times_it_beside_naive)
     expect_in_report("step mine");
     expect_in_report("TTFT is that of mine");
     for (const char *const *name = (const char *const[]){"naive", "mine", NULL}; *name; name++)
-        for (const char *const *metric = (const char *const[]){"ttft", "tpot", "step", NULL}; *metric; metric++) {
+        for (const char *const *metric = (const char *const[]){"ttft", "tpot", "step", NULL};
+             *metric; metric++) {
             char part[64];
             snprintf(part, sizeof part, ",%s,%s,", *name, *metric);
             cr_assert_eq(count_in("samples.csv", part), 3 * 50, "%s", part);
@@ -163,11 +174,14 @@ Test(plugin, a_sweep_times_it_beside_naive)
 Test(plugin, its_speed_up_stands_only_beside_its_verification)
 {
     char model[64], line[COMMAND];
-    snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld", (long)getpid()); // never verified before
-    snprintf(line, sizeof line, BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s --decoder " PLUGINS, model, folder);
+    snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld",
+             (long)getpid()); // never verified before
+    snprintf(line, sizeof line,
+             BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s --decoder " PLUGINS, model, folder);
     cr_assert_eq(run("%s/solution.so", line), 0);
     expect_in_report("/solution.so`: so far 0 tokens");
-    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s -c 9 --decoder " PLUGINS "/solution.so", model), 0);
+    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s -c 9 --decoder " PLUGINS "/solution.so", model),
+                 0);
     cr_assert_eq(run("%s/solution.so", line), 0);
     expect_in_report("so far 9 tokens");
     cr_assert_eq(run(BUILD_DIR "/bench verify -m %s --decoder " PLUGINS "/solution.so", model), 0);
@@ -177,8 +191,10 @@ Test(plugin, its_speed_up_stands_only_beside_its_verification)
     expect_in_report("/template.so`: so far 0 tokens");
     cr_assert_eq(run(BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s", model, folder), 0);
     expect_in_report("so far 0 tokens");
-    cr_assert_eq(
-        run("VICE='counts wrong' " BUILD_DIR "/bench verify -m %s --decoder " PLUGINS "/misbehaving.so", model), 1);
+    cr_assert_eq(run("VICE='counts wrong' " BUILD_DIR "/bench verify -m %s --decoder " PLUGINS
+                     "/misbehaving.so",
+                     model),
+                 1);
     cr_assert_eq(run("%s/misbehaving.so", line), 0);
     expect_in_report("so far 0 tokens");
 }
@@ -188,7 +204,9 @@ static void expect_swept_until(const char *vice, const char *parts)
 {
     size_t n;
     char message[1024] = "";
-    int code = run("VICE='%s' FROM=60 " SWEEP "-o %s --timeout 1 --decoder " PLUGINS "/misbehaving.so", vice, folder);
+    int code =
+        run("VICE='%s' FROM=60 " SWEEP "-o %s --timeout 1 --decoder " PLUGINS "/misbehaving.so",
+            vice, folder);
     char *err = support_read(folder, "err", &n), *last = strstr(err, "bench sweep: ");
     cr_assert(code == 1 && last, "%s: exit %d: %s", vice, code, err);
     snprintf(message, sizeof message, "%.*s", (int)strcspn(last, "\n"), last);
@@ -197,8 +215,10 @@ static void expect_swept_until(const char *vice, const char *parts)
     char *samples = support_read(folder, "samples.csv", &n);
     cr_assert(n > 0 && samples[n - 1] == '\n', "%s: the last row is cut", vice);
     free(samples);
-    const size_t rows = count_in("samples.csv", "\n") - 1, own = count_in("samples.csv", ",misbehaving,step,");
-    cr_assert(rows % 3 == 0 && own >= 3 && own < 3 * 50, "%s: %zu rows, %zu of its steps", vice, rows, own);
+    const size_t rows = count_in("samples.csv", "\n") - 1,
+                 own = count_in("samples.csv", ",misbehaving,step,");
+    cr_assert(rows % 3 == 0 && own >= 3 && own < 3 * 50, "%s: %zu rows, %zu of its steps", vice,
+              rows, own);
 }
 
 Test(plugin, findings_end_a_sweep_and_samples_stay)
@@ -221,7 +241,8 @@ Test(plugin, a_sweep_refuses_names_that_hide_whose_a_row_is)
     cr_assert_eq(run(SWEEP "-o %s -c 40 --decoder " PLUGINS "/solution.so", folder), 2);
 }
 
-// What notes/07-your-own-cache.md builds up: the template is right as it stands, and with its solution it is a cache.
+// What notes/07-your-own-cache.md builds up: the template is right as it stands, and with its
+// solution it is a cache.
 Test(plugin, the_template_and_its_solution_are_right)
 {
     cr_assert_eq(run(VERIFY "--decoder " PLUGINS "/template.so"), 0);

@@ -1,4 +1,5 @@
-// The points of the roofline picture: counted as bench count counts, and under the roof that the limits make.
+// The points of the roofline picture: counted as bench count counts, and under the roof that the
+// limits make.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/measure/measure.h"
 #include "bench/cost/points.h"
+#include "bench/measure/measure.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
 
@@ -23,7 +24,8 @@ Test(points, a_roof_is_the_lower_of_two_limits)
     cr_assert_eq(limits_roof(&l, 100), 200e9);
 }
 
-// Reads roofs.csv: what it says of arithmetic and memory, in FLOP/s and bytes/s. The caches must have some speed, too.
+// Reads roofs.csv: what it says of arithmetic and memory, in FLOP/s and bytes/s. The caches must
+// have some speed, too.
 static limits read_limits(const char *dir)
 {
     limits l = {0};
@@ -46,23 +48,41 @@ static limits read_limits(const char *dir)
     return l;
 }
 
-enum { CONTEXT = 3, STAGE, MULTIPLY_ADDS, BYTES, INTENSITY, MEDIAN, LOW, HIGH, GFLOPS, ROOF, SHARE, COLUMNS };
+enum {
+    CONTEXT = 3,
+    STAGE,
+    MULTIPLY_ADDS,
+    BYTES,
+    INTENSITY,
+    MEDIAN,
+    LOW,
+    HIGH,
+    GFLOPS,
+    ROOF,
+    SHARE,
+    COLUMNS
+};
 
 static void assert_near(const char *got, double expected, const char *row)
 {
-    cr_assert(fabs(strtod(got, NULL) - expected) <= 1e-4 * expected, "%s is not %g in %.150s", got, expected, row);
+    cr_assert(fabs(strtod(got, NULL) - expected) <= 1e-4 * expected, "%s is not %g in %.150s", got,
+              expected, row);
 }
 
-// A row with this work to do: the same counts, and a speed, a roof and a share that follow from them.
+// A row with this work to do: the same counts, and a speed, a roof and a share that follow from
+// them.
 static void assert_point(const char *row, char f[32][64], const work *done, const limits *l)
 {
-    const double flop = 2 * (double)done->multiply_adds, intensity = flop / (double)count_bytes(done);
-    const double low = strtod(f[LOW], NULL), median = strtod(f[MEDIAN], NULL), high = strtod(f[HIGH], NULL);
+    const double flop = 2 * (double)done->multiply_adds,
+                 intensity = flop / (double)count_bytes(done);
+    const double low = strtod(f[LOW], NULL), median = strtod(f[MEDIAN], NULL),
+                 high = strtod(f[HIGH], NULL);
     const double gflops = strtod(f[GFLOPS], NULL);
     cr_assert_eq(strtoull(f[MULTIPLY_ADDS], NULL, 10), done->multiply_adds, "%.150s", row);
     cr_assert_eq(strtoull(f[BYTES], NULL, 10), count_bytes(done), "%.150s", row);
     cr_assert(0 < low && low <= median && median <= high, "%.150s", row);
-    cr_assert(flop / (median + 1) < gflops * 1.0001 && gflops < 1.0001 * flop / (median - 1), "%.150s", row);
+    cr_assert(flop / (median + 1) < gflops * 1.0001 && gflops < 1.0001 * flop / (median - 1),
+              "%.150s", row);
     assert_near(f[INTENSITY], intensity, row);
     assert_near(f[ROOF], limits_roof(l, intensity) * 1e-9, row);
     assert_near(f[SHARE], gflops / strtod(f[ROOF], NULL), row);
@@ -104,14 +124,16 @@ static const char *assert_pass(passes *p, pass which, size_t t, const char *row,
 
 Test(points, stand_where_counts_and_limits_say)
 {
-    const char header[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,ci_hi_ns,"
+    const char header[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_"
+                          "ns,ci_lo_ns,ci_hi_ns,"
                           "gflops,roof_gflops,share\n";
     const size_t contexts[] = {5, 63};
     char dir[SUPPORT_PATH];
     model *m;
     passes p;
     support_make_dir(dir);
-    command_run r = RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-c", "5,63", "-o", dir);
+    command_run r =
+        RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-c", "5,63", "-o", dir);
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     cr_assert_null(model_load(TINY, &m));
     cr_assert_null(passes_create(m, 63, &p));
@@ -140,7 +162,8 @@ Test(points, are_printed_pass_by_pass)
                                         "all at their roofs",
                                         "so far 0 tokens"};
     char dir[SUPPORT_PATH], name[64];
-    snprintf(name, sizeof name, "synthetic:L=1,C=32,H=2,T=64,V=64,seed=%ld", (long)getpid()); // verified by nobody
+    snprintf(name, sizeof name, "synthetic:L=1,C=32,H=2,T=64,V=64,seed=%ld",
+             (long)getpid()); // verified by nobody
     support_make_dir(dir);
     command_run r = RUN(roofline_command, "roofline", "-m", name, "-n", "6", "-c", "7", "-o", dir);
     cr_assert_null(r.s, "%s", r.s);

@@ -1,4 +1,5 @@
-// build/bench report: the page and results.json from made-up results, whole, missing, cut and hostile.
+// build/bench report: the page and results.json from made-up results, whole, missing, cut and
+// hostile.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -6,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bench/base/results.h"
 #include "bench/report/drawing.h"
 #include "bench/report/report.h"
-#include "bench/base/results.h"
 #include "bench/verify/verify.h"
 #include "common/base/memory.h"
 #include "tests/support/command.h"
@@ -21,8 +22,8 @@ TestSuite(report, .timeout = 120);
 #define HOSTILE_HTML "&lt;/p&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"
 
 // A folder as build/ is: results/ with curves/, and plots/.
-static char top[SUPPORT_PATH], results[SUPPORT_PATH + 16], curves[SUPPORT_PATH + 32], plots[SUPPORT_PATH + 16],
-    out[SUPPORT_PATH + 16];
+static char top[SUPPORT_PATH], results[SUPPORT_PATH + 16], curves[SUPPORT_PATH + 32],
+    plots[SUPPORT_PATH + 16], out[SUPPORT_PATH + 16];
 
 static void make_folders(void)
 {
@@ -51,18 +52,21 @@ static void write_text(const char *dir, const char *name, const char *text)
 static const size_t places[] = {16, 32, 64, 128, 256};
 enum { PLACES = sizeof places / sizeof *places };
 
-// A naive value of 2000 x^2 and a cached one of 1000 x, each with an interval of 10 % to both sides.
+// A naive value of 2000 x^2 and a cached one of 1000 x, each with an interval of 10 % to both
+// sides.
 static void write_medians(const char *dir, const char *name, const char *x, const char *unit,
                           const char *const *metrics)
 {
     char text[1 << 14];
-    int n = snprintf(text, sizeof text, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n", x, unit, unit,
-                     unit);
+    int n =
+        snprintf(text, sizeof text, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n",
+                 x, unit, unit, unit);
     for (; *metrics; metrics++)
         for (size_t i = 0; i < 2 * (size_t)PLACES; i++) {
             const size_t at = places[i % PLACES];
             const double y = i < PLACES ? 2000.0 * (double)(at * at) : 1000.0 * (double)at;
-            n += snprintf(text + n, sizeof text - (size_t)n, HOSTILE_CSV ",%s,%s,%zu,%.0f,%.0f,%.0f,6\n",
+            n += snprintf(text + n, sizeof text - (size_t)n,
+                          HOSTILE_CSV ",%s,%s,%zu,%.0f,%.0f,%.0f,6\n",
                           i < PLACES ? "naive" : "kvcache", *metrics, at, y, 0.9 * y, 1.1 * y);
         }
     write_text(dir, name, text);
@@ -70,15 +74,17 @@ static void write_medians(const char *dir, const char *name, const char *x, cons
 
 static void write_context(const char *dir, const char *name, const char *about, const char *build)
 {
-    json_t *context =
-        json_pack("{s:{s:s, s:i, s:i, s:n, s:n, s:i}, s:{s:s, s:f}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, s:i}, "
-                  "s:{s:s, s:{s:s}, s:[i, i], s:s, s:i, s:i, s:i, s:f, s:b, s:i, s:i, s:f, s:b, s:f, s:n}}",
-                  "machine", "cpu", "A <fast> one", "cores", 2, "l1d_bytes", 49152, "l2_bytes", "l3_bytes",
-                  "memory_available_bytes", 1 << 30, "system", "name", "Linux", "load_1min", 0.5, "build", "version",
-                  "0", "compiler", "gcc", "flags", "-O3", "sha256", build, "model", "name", HOSTILE, "sha256",
-                  "weights", "context", 257, about, "name", "it", "models", HOSTILE, "weights", "fitted", 16, 256,
-                  "level", "the L2 cache", "seed", 3, "rounds", 6, "requests", 60, "seconds", 1.5, "partial", 0,
-                  "values", 60, "outliers", 2, "drift", 0.01, "drift_clear", 0, "involuntary_switches", 4.0, "steal_s");
+    json_t *context = json_pack(
+        "{s:{s:s, s:i, s:i, s:n, s:n, s:i}, s:{s:s, s:f}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, "
+        "s:i}, "
+        "s:{s:s, s:{s:s}, s:[i, i], s:s, s:i, s:i, s:i, s:f, s:b, s:i, s:i, s:f, s:b, s:f, s:n}}",
+        "machine", "cpu", "A <fast> one", "cores", 2, "l1d_bytes", 49152, "l2_bytes", "l3_bytes",
+        "memory_available_bytes", 1 << 30, "system", "name", "Linux", "load_1min", 0.5, "build",
+        "version", "0", "compiler", "gcc", "flags", "-O3", "sha256", build, "model", "name",
+        HOSTILE, "sha256", "weights", "context", 257, about, "name", "it", "models", HOSTILE,
+        "weights", "fitted", 16, 256, "level", "the L2 cache", "seed", 3, "rounds", 6, "requests",
+        60, "seconds", 1.5, "partial", 0, "values", 60, "outliers", 2, "drift", 0.01, "drift_clear",
+        0, "involuntary_switches", 4.0, "steal_s");
     cr_assert_not_null(context);
     cr_assert_null(results_write_json(dir, name, context));
     json_decref(context);
@@ -99,11 +105,12 @@ static void write_curve(const experiment *e, const char *build)
     write_medians(curves, name, e->x, e->unit, e->metrics);
     snprintf(name, sizeof name, "%s-context.json", e->name);
     write_context(curves, name, "experiment", build);
-    snprintf(counts, sizeof counts, "model,decoder,metric,%s,%s\n" HOSTILE_CSV ",naive,%s,16,17\n", e->x, e->counted,
-             e->metrics[0]);
+    snprintf(counts, sizeof counts, "model,decoder,metric,%s,%s\n" HOSTILE_CSV ",naive,%s,16,17\n",
+             e->x, e->counted, e->metrics[0]);
     write_of(e, "counts.csv", counts);
     snprintf(counts, sizeof counts,
-             "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,a,a_lo,a_hi,b,b_lo,"
+             "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,"
+             "a,a_lo,a_hi,b,b_lo,"
              "b_hi,c,c_lo,c_hi,rms_relative\n" HOSTILE_CSV
              ",naive,%s,16,256,5,1.93,1.9,1.96,2000,0.9995,2,0,0,1,0,0,1,2000,1999,2001,0.01\n",
              e->metrics[0]);
@@ -113,7 +120,8 @@ static void write_curve(const experiment *e, const char *build)
 
 static void write_sweep(const char *build)
 {
-    write_medians(results, "summary.csv", "context", "ns", (const char *const[]){"ttft", "tpot", "step", NULL});
+    write_medians(results, "summary.csv", "context", "ns",
+                  (const char *const[]){"ttft", "tpot", "step", NULL});
     write_text(results, "memory.csv",
                "model,context,kv_bytes,naive_activation_bytes\n" HOSTILE_CSV ",16,1179648,70567\n");
     write_context(results, "context.json", "sweep", build);
@@ -122,22 +130,28 @@ static void write_sweep(const char *build)
 static void write_roofline(void)
 {
     write_text(results, "roofline.csv",
-               "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,ci_hi_ns,gflops,"
-               "roof_gflops,share\n" HOSTILE_CSV ",naive,<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
+               "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,"
+               "ci_hi_ns,gflops,"
+               "roof_gflops,share\n" HOSTILE_CSV
+               ",naive,<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
     write_text(results, "roofs.csv", "kind,value,unit\npeak,150,GFLOP/s\nmemory,35.5,GB/s\n");
 }
 
 // A drawing as gnuplot's, in little.
 static const char svg[] =
-    "<?xml version=\"1.0\" encoding=\"utf-8\"  standalone=\"no\"?>\n<svg \n width=\"800\" height=\"450\"\n "
+    "<?xml version=\"1.0\" encoding=\"utf-8\"  standalone=\"no\"?>\n<svg \n width=\"800\" "
+    "height=\"450\"\n "
     "viewBox=\"0 0 800 450\"\n xmlns=\"http://www.w3.org/2000/svg\"\n>\n<title>Gnuplot</title>\n"
     "<desc>Produced by GNUPLOT 5.4 </desc>\n<g id=\"gnuplot_canvas\">\n"
     "<rect x=\"0\" y=\"0\" width=\"800\" height=\"450\" fill=\"#ffffff\"/>\n<defs>\n"
     "\t<circle id='gpDot' r='0.5' stroke='currentColor'/>\n"
-    "\t<filter id='textbox' x='0'>\n\t  <feFlood flood-color='#FFFFFF' result='bgnd'/>\n\t</filter>\n</defs>\n"
-    "<g fill=\"none\" color=\"black\" onload=\"alert(1)\"><path stroke='rgb( 31,  35,  40)'  d='M1,2\t\tL3,4'/>"
+    "\t<filter id='textbox' x='0'>\n\t  <feFlood flood-color='#FFFFFF' "
+    "result='bgnd'/>\n\t</filter>\n</defs>\n"
+    "<g fill=\"none\" color=\"black\" onload=\"alert(1)\"><path stroke='rgb( 31,  35,  40)'  "
+    "d='M1,2\t\tL3,4'/>"
     "<text><tspan font-family=\"sans-serif\" >a &lt; b & c</tspan></text>\n"
-    "<use xlink:href='#gpDot' color='rgb(  0, 114, 178)'/><path stroke=\"#D55E00\" fill=\"#123456\" d=\"M0 0\"/></g>\n"
+    "<use xlink:href='#gpDot' color='rgb(  0, 114, 178)'/><path stroke=\"#D55E00\" "
+    "fill=\"#123456\" d=\"M0 0\"/></g>\n"
     "</g>\n</svg>\n";
 
 static void write_all(void)
@@ -159,13 +173,15 @@ static void write_verified(bool passed, size_t longest, size_t differing)
 {
     char build[65];
     cr_assert_null(results_build(build));
-    json_t *found = json_pack("{s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model", HOSTILE, "decoder",
-                              "kvcache", "passed", (int)passed, "contexts", 5, "longest", (int)longest, "logits",
-                              123456, "logits_differing", (int)differing, "keys_and_values", 654321,
-                              "keys_and_values_differing", 0, "logits_sha256", "0123456789abcdef");
-    json_t *record = json_pack("{s:{s:s, s:{s:O}}, s:{s:s, s:{s:i, s:O, s:o}}}", "/another", "build", "another",
-                               "models", "weights", found, "/program", "build", build, "models",
-                               "of an earlier version", 7, "weights of-a-plugin", found, "weights", found);
+    json_t *found =
+        json_pack("{s:s, s:s, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model", HOSTILE, "decoder",
+                  "kvcache", "passed", (int)passed, "contexts", 5, "longest", (int)longest,
+                  "logits", 123456, "logits_differing", (int)differing, "keys_and_values", 654321,
+                  "keys_and_values_differing", 0, "logits_sha256", "0123456789abcdef");
+    json_t *record =
+        json_pack("{s:{s:s, s:{s:O}}, s:{s:s, s:{s:i, s:O, s:o}}}", "/another", "build", "another",
+                  "models", "weights", found, "/program", "build", build, "models",
+                  "of an earlier version", 7, "weights of-a-plugin", found, "weights", found);
     cr_assert_not_null(record);
     cr_assert_null(results_write_json(results, "verified.json", record));
     json_decref(record);
@@ -241,8 +257,9 @@ static void check_ids(const char *html)
 // The page holds everything it needs, and nothing that a file could have slipped in.
 static void check_page(const char *html)
 {
-    static const char *const never[] = {"http:", "https:",  "src=",   "url(",        "@import", "<script",
-                                        "<link", "<iframe", "onload", "javascript:", HOSTILE};
+    static const char *const never[] = {"http:",   "https:",      "src=",  "url(",
+                                        "@import", "<script",     "<link", "<iframe",
+                                        "onload",  "javascript:", HOSTILE};
     check_balance(html);
     check_ids(html);
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
@@ -251,7 +268,8 @@ static void check_page(const char *html)
         char section[64];
         snprintf(section, sizeof section, "<section id=\"%s\"", report_stories[i].id);
         cr_assert(strstr(html, section) && strstr(html, report_stories[i].title) &&
-                      strstr(html, report_stories[i].formula) && strstr(html, report_stories[i].theory),
+                      strstr(html, report_stories[i].formula) &&
+                      strstr(html, report_stories[i].theory),
                   "%s is missing", report_stories[i].id);
     }
 }
@@ -278,12 +296,15 @@ Test(report, the_page_holds_everything)
     cr_assert_gt(count(html, HOSTILE_HTML), EXPERIMENTS);
     cr_assert_eq(count(html, "<svg "), REPORT_STORIES);
     cr_assert_eq(count(html, "</figcaption>"), REPORT_STORIES);
-    // What the medians of 2000 x^2 and 1000 x come to: ms, three digits, intervals; the ratio's is the widest.
+    // What the medians of 2000 x^2 and 1000 x come to: ms, three digits, intervals; the ratio's is
+    // the widest.
     cr_assert_not_null(strstr(html, "131 <span class=\"ci\">(118 to 144)</span>"));
     cr_assert_not_null(strstr(html, "0.0160 <span class=\"ci\">(0.0144 to 0.0176)</span>"));
     cr_assert_not_null(strstr(html, "512 <span class=\"ci\">(419 to 626)</span>"));
-    cr_assert_not_null(strstr(html, "1.93 <span class=\"ci\">(1.90 to 1.96)</span></td><td>2.00</td><td>0.99950"));
-    cr_assert_not_null(strstr(html, "<td>0.0673</td><td>1.12</td>"), "naive's rows and the cache in MiB");
+    cr_assert_not_null(
+        strstr(html, "1.93 <span class=\"ci\">(1.90 to 1.96)</span></td><td>2.00</td><td>0.99950"));
+    cr_assert_not_null(strstr(html, "<td>0.0673</td><td>1.12</td>"),
+                       "naive's rows and the cache in MiB");
     cr_assert_not_null(strstr(html, "It &lt;ends&gt;."));
     cr_assert_not_null(strstr(html, "naive, &lt;b&gt;"));
     cr_assert_not_null(strstr(html, "<td>35.5</td>"), "a roof");
@@ -335,12 +356,14 @@ Test(report, verify_records_what_it_found)
     int passed, contexts, longest, differing, kv_differing;
     long long logits, kept;
     const char *label, *sha256;
-    cr_assert_eq(json_unpack(found, "{s:s, s:b, s:i, s:i, s:I, s:i, s:I, s:i, s:s}", "model", &label, "passed", &passed,
-                             "contexts", &contexts, "longest", &longest, "logits", &logits, "logits_differing",
-                             &differing, "keys_and_values", &kept, "keys_and_values_differing", &kv_differing,
-                             "logits_sha256", &sha256),
+    cr_assert_eq(json_unpack(found, "{s:s, s:b, s:i, s:i, s:I, s:i, s:I, s:i, s:s}", "model",
+                             &label, "passed", &passed, "contexts", &contexts, "longest", &longest,
+                             "logits", &logits, "logits_differing", &differing, "keys_and_values",
+                             &kept, "keys_and_values_differing", &kv_differing, "logits_sha256",
+                             &sha256),
                  0);
-    cr_assert(passed && contexts == 20 && longest == 20 && logits > 20 * 64 && kept > 0 && !differing && !kv_differing);
+    cr_assert(passed && contexts == 20 && longest == 20 && logits > 20 * 64 && kept > 0 &&
+              !differing && !kv_differing);
     cr_assert_str_eq(label, name);
     cr_assert_eq(strlen(sha256), 64);
     json_decref(record);
@@ -348,7 +371,8 @@ Test(report, verify_records_what_it_found)
     model_free(m);
 }
 
-// The fields that notes/11-report.md documents for an object: the first column of the table behind `heading`.
+// The fields that notes/11-report.md documents for an object: the first column of the table behind
+// `heading`.
 static json_t *documented(const char *chapter, const char *heading)
 {
     json_t *fields = json_object();
@@ -357,8 +381,10 @@ static json_t *documented(const char *chapter, const char *heading)
     row = strstr(row, "|---|---|---|\n");
     for (row = strchr(row, '\n') + 1; *row == '|'; row = strchr(row, '\n') + 1) {
         const char *end = strchr(row + 1, '|');
-        for (const char *at = strchr(row, '`'); at && at < end; at = strchr(strchr(at + 1, '`') + 1, '`'))
-            json_object_setn_new(fields, at + 1, (size_t)(strchr(at + 1, '`') - at - 1), json_true());
+        for (const char *at = strchr(row, '`'); at && at < end;
+             at = strchr(strchr(at + 1, '`') + 1, '`'))
+            json_object_setn_new(fields, at + 1, (size_t)(strchr(at + 1, '`') - at - 1),
+                                 json_true());
     }
     return fields;
 }
@@ -371,11 +397,13 @@ static void check_fields(const char *chapter, const char *heading, const json_t 
     cr_assert(json_is_object(object) && json_object_size(fields) > 2, "%s", heading);
     json_object_foreach((json_t *)object, key, value)
     {
-        cr_assert_not_null(json_object_get(fields, key), "%s `%s` is written, but not documented", heading, key);
+        cr_assert_not_null(json_object_get(fields, key), "%s `%s` is written, but not documented",
+                           heading, key);
     }
     json_object_foreach(fields, key, value)
     {
-        cr_assert_not_null(json_object_get(object, key), "%s `%s` is documented, but not written", heading, key);
+        cr_assert_not_null(json_object_get(object, key), "%s `%s` is documented, but not written",
+                           heading, key);
     }
     json_decref(fields);
 }
@@ -401,18 +429,22 @@ Test(report, results_json_is_as_documented)
     cr_assert_null(file_read_json(out, "results.json", &all));
     char *chapter = support_read(SOURCE_DIR "/notes", "11-report.md", &n);
     check_fields(chapter, "The whole file:", all);
-    check_fields(chapter, "One of `verified`:", json_array_get(json_object_get(all, "verified"), 0));
-    cr_assert_eq(json_array_size(json_object_get(all, "verified")), 1, "of another build, or of an earlier version");
+    check_fields(chapter,
+                 "One of `verified`:", json_array_get(json_object_get(all, "verified"), 0));
+    cr_assert_eq(json_array_size(json_object_get(all, "verified")), 1,
+                 "of another build, or of an earlier version");
     const json_t *list = json_object_get(all, "experiments"), *curve = named(list, "attention"),
                  *sweep = named(list, "sweep"), *roofline = named(list, "roofline");
     check_fields(chapter, "One of `experiments`;", curve);
     check_fields(chapter, "One of `experiments`;", roofline);
-    check_fields(chapter, "One of `medians`:", json_array_get(json_object_get(sweep, "medians"), 0));
+    check_fields(chapter,
+                 "One of `medians`:", json_array_get(json_object_get(sweep, "medians"), 0));
     check_fields(chapter, "One of `fits`;", json_array_get(json_object_get(curve, "fits"), 0));
     check_fields(chapter, "One of `counts`:", json_array_get(json_object_get(curve, "counts"), 0));
     check_fields(chapter, "One of `memory`:", json_array_get(json_object_get(sweep, "memory"), 0));
     check_fields(chapter, "One of `roofs`:", json_array_get(json_object_get(roofline, "roofs"), 0));
-    check_fields(chapter, "One of `points`:", json_array_get(json_object_get(roofline, "points"), 0));
+    check_fields(chapter,
+                 "One of `points`:", json_array_get(json_object_get(roofline, "points"), 0));
     free(chapter);
 
     int version;
@@ -422,16 +454,18 @@ Test(report, results_json_is_as_documented)
     cr_assert(strcmp(schema, "lockstep-results") == 0 && version == 1);
     cr_assert_eq(json_array_size(list), EXPERIMENTS + 2);
     cr_assert_eq(json_unpack(json_array_get(json_object_get(sweep, "medians"), 1),
-                             "{s:s, s:s, s:F, s:F, s:F, s:F, s:F}", "model", &name, "decoder", &decoder_name, "x", &x,
-                             "median", &median_ns, "lo", &lo, "hi", &hi, "samples", &samples),
+                             "{s:s, s:s, s:F, s:F, s:F, s:F, s:F}", "model", &name, "decoder",
+                             &decoder_name, "x", &x, "median", &median_ns, "lo", &lo, "hi", &hi,
+                             "samples", &samples),
                  0);
     cr_assert_str_eq(name, HOSTILE);
     cr_assert_str_eq(decoder_name, "naive");
     cr_assert(x == 32 && median_ns == 2048000 && lo == 1843200 && hi == 2252800 && samples == 6);
     cr_assert_str_eq(json_string_value(json_object_get(sweep, "command")),
                      "build/bench sweep -m '</p><script>alert('\\''1'\\'')</script>&\"' -n 6 -s 3");
-    cr_assert_str_eq(json_string_value(json_object_get(roofline, "command")),
-                     "build/bench roofline -m '</p><script>alert('\\''1'\\'')</script>&\"' -c 1000");
+    cr_assert_str_eq(
+        json_string_value(json_object_get(roofline, "command")),
+        "build/bench roofline -m '</p><script>alert('\\''1'\\'')</script>&\"' -c 1000");
     cr_assert_str_eq(json_string_value(json_object_get(named(list, "layers"), "command")),
                      "build/bench curves layers -c 16,32,64,128,256 -n 6 -s 3");
     json_decref(all);
@@ -445,7 +479,8 @@ Test(report, what_was_not_measured_is_named)
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     check_page(page());
     cr_assert_eq(count(page(), "This has not been measured."), REPORT_STORIES);
-    cr_assert_not_null(strstr(page(), "<code>build/bench sweep -m synthetic:124M</code> measures it"));
+    cr_assert_not_null(
+        strstr(page(), "<code>build/bench sweep -m synthetic:124M</code> measures it"));
     cr_assert_not_null(strstr(page(), "<code>build/bench curves crossover</code> measures it"));
     cr_assert_not_null(strstr(page(), "<code>build/bench roofline</code> measures it"));
     cr_assert_not_null(strstr(page(), "Nothing here has been verified"));
@@ -470,18 +505,21 @@ static const struct {
 } spoilt[] = {
     {results, "summary.csv", "", "cut short", 4},
     {results, "summary.csv", SUMMARY "m,naive,st", "line 2|cut short", 4},
-    {results, "summary.csv", SUMMARY ROW "m,naive,step,16,7,6,8\n", "line 3|7 fields instead of 8", 4},
+    {results, "summary.csv", SUMMARY ROW "m,naive,step,16,7,6,8\n", "line 3|7 fields instead of 8",
+     4},
     {results, "summary.csv", SUMMARY "\"m,naive,step,16,7,6,8,6\n" ROW, "line 2|cut short", 4},
     {results, "summary.csv", "decoder,model\n", "columns", 4},
     {results, "summary.csv", SUMMARY "m,naive,step,16,1e999,6,8,6\n", "line 2|median_ns|1e999", 4},
     {results, "summary.csv", SUMMARY "m,naive,step,16,-7,6,8,6\n", "line 2", 4},
     {results, "summary.csv", SUMMARY "m,naive,step,<b>,7,6,8,6\n", "line 2|context|<b>", 4},
-    {results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,x,1\n", "line 2|kv_bytes", 4},
+    {results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,x,1\n",
+     "line 2|kv_bytes", 4},
     {results, "context.json", "{\"machine\": ", "context.json", 4},
     {results, "roofs.csv", "kind,value,unit\npeak,high,GFLOP/s\n", "line 2|high", 1},
     {results, "verified.json", "[]", "Nothing here has been verified", 0},
     {curves, "layers-fits.csv", "model\n", "columns", 1},
-    {curves, "layers-counts.csv", "model,decoder,metric,layers,multiply_adds\na,b,c,1,\x01\n", "line 2", 1},
+    {curves, "layers-counts.csv", "model,decoder,metric,layers,multiply_adds\na,b,c,1,\x01\n",
+     "line 2", 1},
 };
 
 Test(report, a_spoilt_file_is_named_and_the_rest_is_shown)
@@ -496,11 +534,14 @@ Test(report, a_spoilt_file_is_named_and_the_rest_is_shown)
         cr_assert_eq(r.exit_code, 0);
         check_page(page());
         char wanted[128];
-        snprintf(wanted, sizeof wanted, "<p>results/%s%s", spoilt[i].dir == curves ? "curves/" : "", spoilt[i].name);
-        cr_assert_eq(count(page(), wanted), spoilt[i].sections, "case %zu: %s is not named", i, wanted);
+        snprintf(wanted, sizeof wanted, "<p>results/%s%s", spoilt[i].dir == curves ? "curves/" : "",
+                 spoilt[i].name);
+        cr_assert_eq(count(page(), wanted), spoilt[i].sections, "case %zu: %s is not named", i,
+                     wanted);
         snprintf(wanted, sizeof wanted, "%s", spoilt[i].says);
         for (char *part = strtok(wanted, "|"); part; part = strtok(NULL, "|"))
-            cr_assert(strcmp(part, "<b>") == 0 || strstr(page(), part), "case %zu does not say %s", i, part);
+            cr_assert(strcmp(part, "<b>") == 0 || strstr(page(), part), "case %zu does not say %s",
+                      i, part);
         cr_assert_geq(count(page(), "<svg ") + 1, REPORT_STORIES - spoilt[i].sections);
         remove_folders();
     }
@@ -511,14 +552,18 @@ Test(report, strange_text_is_no_failure)
     json_t *all;
     make_folders();
     write_text(results, "summary.csv",
-               SUMMARY "\"Lat\xedn \x02\xf0\x9f\n\",naive,step,16,7,,,1\nm,a third,step,16,0,0,0,6\n");
+               SUMMARY
+               "\"Lat\xedn \x02\xf0\x9f\n\",naive,step,16,7,,,1\nm,a third,step,16,0,0,0,6\n");
     write_text(results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,1,1\n");
-    write_text(results, "context.json", "{\"machine\": [], \"build\": 7, \"sweep\": {\"rounds\": \"many\"}}");
+    write_text(results, "context.json",
+               "{\"machine\": [], \"build\": 7, \"sweep\": {\"rounds\": \"many\"}}");
     cr_assert_null(report().s);
     check_page(page());
     cr_assert_null(file_read_json(out, "results.json", &all));
-    const json_t *medians = json_object_get(named(json_object_get(all, "experiments"), "sweep"), "medians");
-    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(medians, 0), "model")), "Lat?n ????");
+    const json_t *medians =
+        json_object_get(named(json_object_get(all, "experiments"), "sweep"), "medians");
+    cr_assert_str_eq(json_string_value(json_object_get(json_array_get(medians, 0), "model")),
+                     "Lat?n ????");
     cr_assert(json_is_null(json_object_get(json_array_get(medians, 0), "lo")));
     json_decref(all);
     remove_folders();
@@ -539,26 +584,31 @@ Test(report, a_drawing_is_taken_apart)
     static char shown[1 << 16];
     cr_assert_null(inline_text(svg, shown, sizeof shown));
     cr_assert_str_eq(
-        shown, "<svg viewBox=\"0 0 800 450\" role=\"img\" aria-label=\"It &lt;shows&gt;\"><g id=\"p-gnuplot_canvas\">"
-               "<rect x=\"0\" y=\"0\" width=\"800\" height=\"450\" fill=\"var(--paper)\"></rect><defs>"
-               "<circle id=\"p-gpDot\" r=\"0.5\" stroke=\"currentColor\"></circle></defs>"
-               "<g fill=\"none\" color=\"var(--ink)\"><path stroke=\"var(--ink)\" d=\"M1,2  L3,4\"></path>"
-               "<text><tspan>a &lt; b &amp; c</tspan></text><use href=\"#p-gpDot\" color=\"var(--cached)\"></use>"
-               "<path stroke=\"var(--naive)\" fill=\"#123456\" d=\"M0 0\"></path></g>\n</g>\n</svg>");
+        shown,
+        "<svg viewBox=\"0 0 800 450\" role=\"img\" aria-label=\"It &lt;shows&gt;\"><g "
+        "id=\"p-gnuplot_canvas\">"
+        "<rect x=\"0\" y=\"0\" width=\"800\" height=\"450\" fill=\"var(--paper)\"></rect><defs>"
+        "<circle id=\"p-gpDot\" r=\"0.5\" stroke=\"currentColor\"></circle></defs>"
+        "<g fill=\"none\" color=\"var(--ink)\"><path stroke=\"var(--ink)\" d=\"M1,2  L3,4\"></path>"
+        "<text><tspan>a &lt; b &amp; c</tspan></text><use href=\"#p-gpDot\" "
+        "color=\"var(--cached)\"></use>"
+        "<path stroke=\"var(--naive)\" fill=\"#123456\" d=\"M0 0\"></path></g>\n</g>\n</svg>");
 }
 
 // The colours of plots/style.gp are those that become variables.
 Test(report, our_drawings_have_no_other_colours)
 {
     static char shown[1 << 18];
-    static const char *const names[] = {"step-light.svg", "speedup-light.svg", "ttft-light.svg", "memory-light.svg"};
+    static const char *const names[] = {"step-light.svg", "speedup-light.svg", "ttft-light.svg",
+                                        "memory-light.svg"};
     for (size_t i = 0; i < 4; i++) {
         size_t n;
         char *text = support_read(SOURCE_DIR "/plots/figures", names[i], &n);
         cr_assert_null(inline_text(text, shown, sizeof shown));
         cr_assert_null(strstr(shown, "rgb("));
         cr_assert_null(strstr(shown, "\"#F"));
-        cr_assert(strstr(shown, "var(--ink)") && strstr(shown, "var(--faint)") && strstr(shown, "var(--cached)"));
+        cr_assert(strstr(shown, "var(--ink)") && strstr(shown, "var(--faint)") &&
+                  strstr(shown, "var(--cached)"));
         free(text);
     }
 }
@@ -606,7 +656,8 @@ Test(report, a_spoilt_drawing_is_left_out)
 Test(report, refused)
 {
     make_folders();
-    command_run two = RUN(report_command, "report", top, top), option = RUN(report_command, "report", "-m", "x"),
+    command_run two = RUN(report_command, "report", top, top),
+                option = RUN(report_command, "report", "-m", "x"),
                 nowhere = RUN(report_command, "report", plots);
     cr_assert(two.s && option.s && option.exit_code == EXIT_USAGE);
     support_assert_refused(nowhere.s, "results/|make bench");

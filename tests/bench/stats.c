@@ -32,8 +32,8 @@ Test(stats, coverage_is_the_binomials)
     for (size_t n = 1; n < 60; n++)
         for (size_t k = 1; k <= (n + 1) / 2; k++)
             cr_assert_float_eq(stats_coverage(n, k), coverage_by_pascal(n, k), 1e-11,
-                               "n = %zu, k = %zu: %.15g instead of %.15g", n, k, stats_coverage(n, k),
-                               coverage_by_pascal(n, k));
+                               "n = %zu, k = %zu: %.15g instead of %.15g", n, k,
+                               stats_coverage(n, k), coverage_by_pascal(n, k));
 }
 
 Test(stats, rank_is_the_narrowest_that_covers)
@@ -52,14 +52,15 @@ Test(stats, rank_is_the_narrowest_that_covers)
 
 Test(stats, median_of_odd_and_even)
 {
-    double odd[] = {9, 1, 8, 2, 7, 3, 6, 4, 5}, even[] = {40, 10, 60, 20, 50, 30}, few[] = {3, 1, 2}, one[] = {7};
+    double odd[] = {9, 1, 8, 2, 7, 3, 6, 4, 5}, even[] = {40, 10, 60, 20, 50, 30},
+           few[] = {3, 1, 2}, one[] = {7};
     estimate e = stats_median(odd, 9);
     cr_assert(e.median == 5 && e.lo == 2 && e.hi == 8, "%g in %g to %g", e.median, e.lo, e.hi);
     e = stats_median(even, 6);
     cr_assert(e.median == 35 && e.lo == 10 && e.hi == 60, "%g in %g to %g", e.median, e.lo, e.hi);
     e = stats_median(few, 3);
-    cr_assert(e.median == 2 && isnan(e.lo) && isnan(e.hi), "three values have no interval: %g in %g to %g", e.median,
-              e.lo, e.hi);
+    cr_assert(e.median == 2 && isnan(e.lo) && isnan(e.hi),
+              "three values have no interval: %g in %g to %g", e.median, e.lo, e.hi);
     cr_assert_eq(stats_median(one, 1).median, 7);
 }
 
@@ -67,7 +68,8 @@ Test(stats, an_outlier_moves_no_median)
 {
     double calm[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, spiked[] = {1, 2, 3, 4, 5, 6, 7, 8, 9e9};
     estimate a = stats_median(calm, 9), b = stats_median(spiked, 9);
-    cr_assert(a.median == b.median && a.lo == b.lo && a.hi == b.hi, "%g in %g to %g", b.median, b.lo, b.hi);
+    cr_assert(a.median == b.median && a.lo == b.lo && a.hi == b.hi, "%g in %g to %g", b.median,
+              b.lo, b.hi);
 }
 
 static double mad_of(double *values, size_t n)
@@ -78,7 +80,8 @@ static double mad_of(double *values, size_t n)
 
 Test(stats, mad_of_hand_values)
 {
-    double odd[] = {6, 2, 9, 1, 4, 2, 1}, even[] = {1, 2, 4, 8}, lone[] = {5}, pair[] = {1, 4}, level[] = {3, 3, 3, 8};
+    double odd[] = {6, 2, 9, 1, 4, 2, 1}, even[] = {1, 2, 4, 8}, lone[] = {5}, pair[] = {1, 4},
+           level[] = {3, 3, 3, 8};
     cr_assert_eq(mad_of(odd, 7), 1);    // about 2: 0 0 1 1 2 4 7
     cr_assert_eq(mad_of(even, 4), 1.5); // about 3: 1 1 2 5
     cr_assert_eq(mad_of(lone, 1), 0);
@@ -105,8 +108,10 @@ Test(stats, mad_is_the_median_of_sorted_deviations)
 Test(stats, outliers_lie_beyond_three_and_a_half_sigma)
 {
     double edge = 3.5 * 1.4826 * 2; // a MAD of 2
-    cr_assert(!stats_outlier(100 + edge - 0.01, 100, 2) && stats_outlier(100 + edge + 0.01, 100, 2));
-    cr_assert(!stats_outlier(100 - edge + 0.01, 100, 2) && stats_outlier(100 - edge - 0.01, 100, 2));
+    cr_assert(!stats_outlier(100 + edge - 0.01, 100, 2) &&
+              stats_outlier(100 + edge + 0.01, 100, 2));
+    cr_assert(!stats_outlier(100 - edge + 0.01, 100, 2) &&
+              stats_outlier(100 - edge - 0.01, 100, 2));
     cr_assert(!stats_outlier(100, 100, 0) && stats_outlier(101, 100, 0));
 }
 
@@ -118,7 +123,8 @@ Test(stats, drift_shows_a_change_of_pace)
     for (size_t i = 0; i < 12; i++)
         faster[i] = i < 6 ? 4 + 0.01 * (double)i : 2 + 0.01 * (double)i;
     drift d = stats_drift(slower, 13); // the 5 in the middle counts in neither half
-    cr_assert(d.clear && fabs(d.change - 0.105) < 1e-9 && d.first.median == 1, "%g, %d", d.change, d.clear);
+    cr_assert(d.clear && fabs(d.change - 0.105) < 1e-9 && d.first.median == 1, "%g, %d", d.change,
+              d.clear);
     d = stats_drift(steady, 12);
     cr_assert(!d.clear && fabs(d.change) < 0.01, "%g, %d", d.change, d.clear);
     d = stats_drift(faster, 12);

@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/text/generate.h"
 #include "common/base/memory.h"
-#include "common/model/model.h"
 #include "common/base/random.h"
+#include "common/model/model.h"
+#include "common/text/generate.h"
 #include "common/text/tokenizer.h"
 #include "naive/naive.h"
 #include "tests/support/support.h"
@@ -33,7 +33,8 @@ static void enter_folder(void)
 
 TestSuite(cli, .init = enter_folder, .fini = support_leave_folder);
 
-// Runs a line of shell with standard output and error going to the files out and err, unless the line says otherwise.
+// Runs a line of shell with standard output and error going to the files out and err, unless the
+// line says otherwise.
 __attribute__((format(printf, 2, 3))) static void expect_exit(int code, const char *format, ...)
 {
     char line[COMMAND], whole[COMMAND + 64];
@@ -45,21 +46,22 @@ __attribute__((format(printf, 2, 3))) static void expect_exit(int code, const ch
     int result = system(whole);
     size_t n;
     char *err = support_read(support_folder, "err", &n);
-    cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == code, "`%s` ended with %d, not %d: %s", line,
-              WIFEXITED(result) ? WEXITSTATUS(result) : -WTERMSIG(result), code, err);
+    cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == code, "`%s` ended with %d, not %d: %s",
+              line, WIFEXITED(result) ? WEXITSTATUS(result) : -WTERMSIG(result), code, err);
     free(err);
 }
 
-// Bad input: this exit code, nothing on standard output, one line on standard error that holds each of `parts` (see
-// support.h).
+// Bad input: this exit code, nothing on standard output, one line on standard error that holds each
+// of `parts` (see support.h).
 static void expect_refusal(int code, const char *parts, const char *line)
 {
     size_t out_bytes, err_bytes;
     expect_exit(code, "%s", line);
-    char *out = support_read(support_folder, "out", &out_bytes), *err = support_read(support_folder, "err", &err_bytes);
+    char *out = support_read(support_folder, "out", &out_bytes),
+         *err = support_read(support_folder, "err", &err_bytes);
     cr_assert_eq(out_bytes, 0, "`%s` wrote \"%s\"", line, out);
-    cr_assert(err_bytes > 0 && strchr(err, '\n') == err + err_bytes - 1, "`%s` does not say one line: \"%s\"", line,
-              err);
+    cr_assert(err_bytes > 0 && strchr(err, '\n') == err + err_bytes - 1,
+              "`%s` does not say one line: \"%s\"", line, err);
     err[err_bytes - 1] = '\0';
     support_assert_refused(err, parts);
     free(out);
@@ -69,7 +71,8 @@ static void expect_refusal(int code, const char *parts, const char *line)
 static void expect_same(const char *a, const char *b)
 {
     size_t a_bytes, b_bytes;
-    char *in_a = support_read(support_folder, a, &a_bytes), *in_b = support_read(support_folder, b, &b_bytes);
+    char *in_a = support_read(support_folder, a, &a_bytes),
+         *in_b = support_read(support_folder, b, &b_bytes);
     cr_assert_eq(a_bytes, b_bytes, "%s has %zu bytes, %s %zu", a, a_bytes, b, b_bytes);
     for (size_t i = 0; i < a_bytes; i++)
         cr_assert_eq(in_a[i], in_b[i], "%s and %s differ at byte %zu", a, b, i);
@@ -132,7 +135,8 @@ static void read_greedy(int ids[GREEDY])
     uint64_t header;
     memcpy(&header, file, sizeof header);
     json_t *tensors = json_loadb(file + sizeof header, header, 0, NULL);
-    const json_t *offsets = json_object_get(json_object_get(tensors, "prompt.greedy"), "data_offsets");
+    const json_t *offsets =
+        json_object_get(json_object_get(tensors, "prompt.greedy"), "data_offsets");
     cr_assert_eq(json_array_size(offsets), 2);
     size_t from = (size_t)json_integer_value(json_array_get(offsets, 0));
     memcpy(ids, file + sizeof header + header + from, GREEDY * sizeof *ids);
@@ -148,7 +152,8 @@ Test(cli, greedy_continuation_is_the_reference)
         expect_exit(0, "%s -n %d --print-ids - < %s", programs[p], GREEDY, PROMPT);
         cr_assert_eq(read_ids(ids, GREEDY), GREEDY);
         for (size_t i = 0; i < GREEDY; i++)
-            cr_assert_eq(ids[i], expected[i], "%s: id %zu is %d, not %d", programs[p], i, ids[i], expected[i]);
+            cr_assert_eq(ids[i], expected[i], "%s: id %zu is %d, not %d", programs[p], i, ids[i],
+                         expected[i]);
     }
 }
 
@@ -177,7 +182,8 @@ Test(cli, text_is_the_bytes_of_the_ids)
     char *out = support_read(support_folder, "out", &n);
     for (size_t i = 0; i < N; i++, at += length) {
         const char *bytes = tokenizer_decode(t, ids[i], &length);
-        cr_assert(at + length <= n && memcmp(out + at, bytes, length) == 0, "token %zu, id %d", i, ids[i]);
+        cr_assert(at + length <= n && memcmp(out + at, bytes, length) == 0, "token %zu, id %d", i,
+                  ids[i]);
     }
     cr_assert_eq(at, n);
     free(out);
@@ -208,14 +214,18 @@ Test(cli, json_tells_all)
         expect_ids(json_object_get(o, "ids"), ids, 7);
         cr_assert_str_eq(json_string_value(json_object_get(o, "text")), text);
         cr_assert_str_eq(json_string_value(json_object_get(o, "decoder")), programs[p]);
-        cr_assert_str_eq(json_string_value(json_object_get(o, "model")), "common/models/shakespeare");
+        cr_assert_str_eq(json_string_value(json_object_get(o, "model")),
+                         "common/models/shakespeare");
         cr_assert_str_eq(json_string_value(json_object_get(o, "stop")), "tokens");
         cr_assert_eq(integer(o, "prompt_tokens"), prompt);
         cr_assert_eq(integer(o, "generated_tokens"), 7);
-        cr_assert(integer(o, "load_ns") > 0 && integer(o, "tokenize_ns") > 0 && integer(o, "ttft_ns") > 0);
+        cr_assert(integer(o, "load_ns") > 0 && integer(o, "tokenize_ns") > 0 &&
+                  integer(o, "ttft_ns") > 0);
         double ttft = (double)integer(o, "ttft_ns"), latency = (double)integer(o, "latency_ns");
-        cr_assert_float_eq(json_real_value(json_object_get(o, "tpot_ns")), (latency - ttft) / 6, 0.01);
-        cr_assert_float_eq(json_real_value(json_object_get(o, "tokens_per_s")), 7e9 / latency, 1e-6 * 7e9 / latency);
+        cr_assert_float_eq(json_real_value(json_object_get(o, "tpot_ns")), (latency - ttft) / 6,
+                           0.01);
+        cr_assert_float_eq(json_real_value(json_object_get(o, "tokens_per_s")), 7e9 / latency,
+                           1e-6 * 7e9 / latency);
         const size_t held = p == 0 ? 0 : prompt + 6; // the last token is not fed back
         cr_assert_eq(integer(o, "kv_bytes"), 2 * 6 * 192 * sizeof(float) * held);
         json_decref(o);
@@ -232,8 +242,8 @@ Test(cli, json_has_null_for_what_does_not_exist)
         expect_exit(0, "kvcache " TINY " --ids 1 --json -n %zu", tokens);
         json_t *o = read_json();
         for (size_t i = 0; i < 6 && missing[tokens][i]; i++)
-            cr_assert(json_is_null(json_object_get(o, missing[tokens][i])), "%zu tokens: %s", tokens,
-                      missing[tokens][i]);
+            cr_assert(json_is_null(json_object_get(o, missing[tokens][i])), "%zu tokens: %s",
+                      tokens, missing[tokens][i]);
         cr_assert_eq(json_array_size(json_object_get(o, "ids")), tokens);
         json_decref(o);
     }
@@ -261,7 +271,8 @@ Test(cli, the_context_may_be_filled_to_the_brim)
 // Draw i of a seed where all ids are equally likely.
 static size_t uniform_draw(uint64_t seed, size_t i, size_t ids)
 {
-    return (size_t)((double)(random_splitmix64(seed + i * RANDOM_GAMMA) >> 11) * 0x1p-53 * (double)ids);
+    return (size_t)((double)(random_splitmix64(seed + i * RANDOM_GAMMA) >> 11) * 0x1p-53 *
+                    (double)ids);
 }
 
 Test(cli, end_of_text_ends_it)
@@ -293,7 +304,8 @@ static float *read_npy(const char *name, size_t *rows, size_t *columns)
     size_t n;
     char *file = support_read(support_folder, name, &n);
     const char *shape = strstr(file + 10, "'shape'");
-    cr_assert(shape && sscanf(shape, "'shape': (%zu, %zu)", rows, columns) == 2, "%s has no shape", name);
+    cr_assert(shape && sscanf(shape, "'shape': (%zu, %zu)", rows, columns) == 2, "%s has no shape",
+              name);
     cr_assert_eq(n, 128 + *rows * *columns * sizeof(float), "%s has %zu bytes", name, n);
     memmove(file, file + 128, n - 128);
     return (float *)(void *)file;
@@ -304,8 +316,9 @@ static void expect_logits(const char *arguments, size_t prompt, size_t V)
     enum { N = 12 };
     int ids[N];
     for (size_t p = 0; p < PROGRAMS; p++) {
-        expect_exit(0, "%s -n %d --print-ids --logits %s.npy --all-logits %s-all.npy %s && cp out %s.ids", programs[p],
-                    N, programs[p], programs[p], arguments, programs[p]);
+        expect_exit(
+            0, "%s -n %d --print-ids --logits %s.npy --all-logits %s-all.npy %s && cp out %s.ids",
+            programs[p], N, programs[p], programs[p], arguments, programs[p]);
         cr_assert_eq(read_ids(ids, N), N);
         size_t rows, columns, all_rows, all_columns;
         float *logits = read_npy(p ? "kvcache.npy" : "naive.npy", &rows, &columns);
@@ -313,8 +326,10 @@ static void expect_logits(const char *arguments, size_t prompt, size_t V)
         cr_assert(rows == N && columns == V && all_rows == prompt && all_columns == V);
         for (size_t i = 0; i < N; i++)
             for (size_t j = 0; j < V; j++)
-                cr_assert_leq(logits[i * V + j], logits[i * V + (size_t)ids[i]], "row %zu did not choose its token", i);
-        cr_assert_arr_eq(logits, all + (prompt - 1) * V, V * sizeof *logits); // both follow the whole prompt
+                cr_assert_leq(logits[i * V + j], logits[i * V + (size_t)ids[i]],
+                              "row %zu did not choose its token", i);
+        cr_assert_arr_eq(logits, all + (prompt - 1) * V,
+                         V * sizeof *logits); // both follow the whole prompt
         free(logits);
         free(all);
     }
@@ -332,7 +347,9 @@ Test(cli, both_programs_write_the_same_logits)
 Test(cli, the_prompts_logits_alone_are_fine)
 {
     size_t rows, columns;
-    expect_exit(0, "naive " TINY " --ids 5,6 -n 0 --all-logits a.npy --logits b.npy && ! grep -q 'prompt logits' err");
+    expect_exit(
+        0, "naive " TINY
+           " --ids 5,6 -n 0 --all-logits a.npy --logits b.npy && ! grep -q 'prompt logits' err");
     free(read_npy("a.npy", &rows, &columns));
     cr_assert_eq(rows, 2);
     free(read_npy("b.npy", &rows, &columns));
@@ -355,7 +372,8 @@ Test(cli, sampling_options_arrive)
 
 Test(cli, figures_go_to_standard_error)
 {
-    static const char *const labels[] = {"load ", "tokenize ", "TTFT ", "TPOT ", "speed ", "KV held "};
+    static const char *const labels[] = {"load ", "tokenize ", "TTFT ",
+                                         "TPOT ", "speed ",    "KV held "};
     expect_exit(0, "kvcache -n 3 hi");
     expect_in_err("tokens     2 prompt + 3 generated\n");
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++)
@@ -366,9 +384,10 @@ Test(cli, figures_go_to_standard_error)
 
 Test(cli, help_and_version)
 {
-    static const char *const named[] = {"--model",      "--tokens",     "--temperature", "--top-k",     "--top-p",
-                                        "--seed",       "--ignore-eos", "--ids",         "--print-ids", "--logits",
-                                        "--all-logits", "--json",       "--help",        "--version",   "Examples:\n"};
+    static const char *const named[] = {"--model",     "--tokens",  "--temperature", "--top-k",
+                                        "--top-p",     "--seed",    "--ignore-eos",  "--ids",
+                                        "--print-ids", "--logits",  "--all-logits",  "--json",
+                                        "--help",      "--version", "Examples:\n"};
     size_t n;
     expect_exit(0, "naive --help && test ! -s err && naive -h | cmp - out");
     char *out = support_read(support_folder, "out", &n);
@@ -457,7 +476,8 @@ Test(cli, output_that_cannot_be_written_is_an_error)
         char line[128];
         snprintf(line, sizeof line, "kvcache %s >&-", modes[i]);
         expect_refusal(1, "standard output", line);
-        snprintf(line, sizeof line, "{ sleep 0.2; kvcache %s; echo $? >code; } | true; exit $(cat code)", modes[i]);
+        snprintf(line, sizeof line,
+                 "{ sleep 0.2; kvcache %s; echo $? >code; } | true; exit $(cat code)", modes[i]);
         expect_refusal(1, "standard output", line);
         snprintf(line, sizeof line, "test -c /dev/full || exit 1; kvcache %s >/dev/full", modes[i]);
         expect_refusal(1, "standard output", line);
@@ -466,17 +486,21 @@ Test(cli, output_that_cannot_be_written_is_an_error)
 
 Test(cli, a_full_disk_leaves_no_file)
 {
-    expect_refusal(1, "a.npy|free some space",
-                   "trap '' XFSZ; ulimit -f 8; kvcache --print-ids --logits a.npy --ids 1 >/dev/null");
-    expect_refusal(1, "a.npy|free some space",
-                   "trap '' XFSZ; ulimit -f 8; kvcache --all-logits a.npy --ids 1,2,3,4,5 >/dev/null");
+    expect_refusal(
+        1, "a.npy|free some space",
+        "trap '' XFSZ; ulimit -f 8; kvcache --print-ids --logits a.npy --ids 1 >/dev/null");
+    expect_refusal(
+        1, "a.npy|free some space",
+        "trap '' XFSZ; ulimit -f 8; kvcache --all-logits a.npy --ids 1,2,3,4,5 >/dev/null");
     cr_assert_eq(support_count(support_folder), 2, "more than out and err");
 }
 
 Test(cli, an_interruption_leaves_no_file)
 {
-    expect_exit(143, "naive -m synthetic:L=4,C=256,H=4,T=1024,V=512 --ids \"$(seq 500)\" --all-logits a.npy & "
-                     "until ls a.npy.*.part; do sleep 0.01; done; kill $!; wait $!");
+    expect_exit(
+        143,
+        "naive -m synthetic:L=4,C=256,H=4,T=1024,V=512 --ids \"$(seq 500)\" --all-logits a.npy & "
+        "until ls a.npy.*.part; do sleep 0.01; done; kill $!; wait $!");
     expect_in_err("interrupted");
     cr_assert_eq(support_count(support_folder), 2, "more than out and err");
 }
@@ -484,8 +508,8 @@ Test(cli, an_interruption_leaves_no_file)
 // A model of zeros, so that all tokens are equally likely, with 256 + 1 + 1 tokens and V rows.
 static void write_model(size_t V)
 {
-    support_model *m =
-        support_model_make((config){.L = 1, .C = 8, .H = 2, .F = 32, .V = V, .T = 300, .eps = 1e-5f}, "F32", "");
+    support_model *m = support_model_make(
+        (config){.L = 1, .C = 8, .H = 2, .F = 32, .V = V, .T = 300, .eps = 1e-5f}, "F32", "");
     for (size_t i = 0; i < m->count; i++)
         memset(m->tensors[i].data, 0, m->tensors[i].bytes);
     support_model_write(m, support_folder);
@@ -513,8 +537,8 @@ Test(cli, a_vocabulary_smaller_than_the_merges_ask_is_refused)
 
 Test(cli, weights_that_overflow_are_reported)
 {
-    support_model *m =
-        support_model_make((config){.L = 1, .C = 8, .H = 2, .F = 32, .V = 258, .T = 300, .eps = 1e-5f}, "F32", "");
+    support_model *m = support_model_make(
+        (config){.L = 1, .C = 8, .H = 2, .F = 32, .V = 258, .T = 300, .eps = 1e-5f}, "F32", "");
     const float huge = 3e38f;
     for (size_t i = 0; i < m->count; i++)
         for (size_t at = 0; at < m->tensors[i].bytes; at += sizeof huge)
@@ -525,8 +549,8 @@ Test(cli, weights_that_overflow_are_reported)
     expect_refusal(1, "not finite|after 1 tokens", "naive -m . hi");
 }
 
-// Runs the program within this process, each allocation failing in turn. It may do without one that only makes it
-// faster, but then the matrix must be there; nothing else may be left in any case.
+// Runs the program within this process, each allocation failing in turn. It may do without one that
+// only makes it faster, but then the matrix must be there; nothing else may be left in any case.
 static void expect_failures_reported(char **argv)
 {
     int argc = 0;
@@ -544,17 +568,20 @@ static void expect_failures_reported(char **argv)
         memory_fail_at(0);
         cr_assert(code == 0 || code == 1, "allocation %zu: exit status %d", n, code);
         failed += code == 1;
-        cr_assert(remove("a.npy") == 0 || code == 1, "allocation %zu: exit status %d, but no matrix", n, code);
+        cr_assert(remove("a.npy") == 0 || code == 1,
+                  "allocation %zu: exit status %d, but no matrix", n, code);
         cr_assert_eq(support_count(support_folder), before, "allocation %zu left a file", n);
     }
-    cr_assert_gt(failed, allocations * 9 / 10, "only %zu of %zu failures were reported", failed, allocations);
+    cr_assert_gt(failed, allocations * 9 / 10, "only %zu of %zu failures were reported", failed,
+                 allocations);
 }
 
 Test(cli, every_failed_allocation_is_reported)
 {
     write_model(258);
     cr_assert(freopen("/dev/null", "w", stdout) && freopen("err", "w", stderr));
-    expect_failures_reported((char *[]){"naive", "-m", ".", "-n", "2", "--logits", "a.npy", "--json", "hi", NULL});
-    expect_failures_reported((char *[]){"naive", "-m", "synthetic:L=1,C=8,H=2,T=8,V=20", "-n", "2", "--all-logits",
-                                        "a.npy", "--ids", "1,2", NULL});
+    expect_failures_reported(
+        (char *[]){"naive", "-m", ".", "-n", "2", "--logits", "a.npy", "--json", "hi", NULL});
+    expect_failures_reported((char *[]){"naive", "-m", "synthetic:L=1,C=8,H=2,T=8,V=20", "-n", "2",
+                                        "--all-logits", "a.npy", "--ids", "1,2", NULL});
 }

@@ -1,5 +1,6 @@
-// oracle = naive = cached, bit for bit, at every context of chosen shapes (tests/decoders/properties.c draws others); what the
-// decoders show and refuse; and right, against float64.
+// oracle = naive = cached, bit for bit, at every context of chosen shapes
+// (tests/decoders/properties.c draws others); what the decoders show and refuse; and right, against
+// float64.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdint.h>
@@ -7,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/memory.h"
 #include "common/decoder.h"
 #include "common/kv/kv.h"
-#include "common/base/memory.h"
 #include "common/model/safetensors.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
@@ -42,8 +43,9 @@ static const float *step(const decoder_api *api, decoder *d, const int *ids, siz
 static void assert_same(const float *a, const float *b, size_t n, const char *what, size_t T)
 {
     for (size_t i = 0; i < n; i++)
-        cr_assert_eq(memcmp(a + i, b + i, sizeof *a), 0, "%s at %zu tokens: element %zu is %a, not %a", what, T, i,
-                     (double)a[i], (double)b[i]);
+        cr_assert_eq(memcmp(a + i, b + i, sizeof *a), 0,
+                     "%s at %zu tokens: element %zu is %a, not %a", what, T, i, (double)a[i],
+                     (double)b[i]);
 }
 
 // xorshift64* (Vigna 2016), for tests only.
@@ -129,7 +131,8 @@ static void keep_kv(void *user, stage s, int l, int head, size_t t, const float 
 {
     recomputed *r = user;
     if (s == STAGE_K || s == STAGE_V)
-        memcpy((s == STAGE_K ? r->k : r->v) + ((size_t)l * r->T + t) * r->C, values, n * sizeof *values);
+        memcpy((s == STAGE_K ? r->k : r->v) + ((size_t)l * r->T + t) * r->C, values,
+               n * sizeof *values);
     cr_assert_eq(head >= 0, s == STAGE_SCORES || s == STAGE_SOFTMAX || s == STAGE_ATTEND);
 }
 
@@ -168,16 +171,17 @@ typedef struct {
     stage last_stage;
 } census;
 
-static void count_calls(void *user, stage s, int l, int head, size_t t, const float *values, size_t n)
+static void count_calls(void *user, stage s, int l, int head, size_t t, const float *values,
+                        size_t n)
 {
     census *c = user;
     (void)head, (void)t;
     c->calls[s]++;
     cr_assert(n > 0 && values);
-    bool per_head =
-        s >= STAGE_SCORES && s <= STAGE_ATTEND && c->last_stage >= STAGE_SCORES && c->last_stage <= STAGE_ATTEND;
-    cr_assert(l != c->last_layer || s >= c->last_stage || per_head, "%s came after %s", stage_name(s),
-              stage_name(c->last_stage));
+    bool per_head = s >= STAGE_SCORES && s <= STAGE_ATTEND && c->last_stage >= STAGE_SCORES &&
+                    c->last_stage <= STAGE_ATTEND;
+    cr_assert(l != c->last_layer || s >= c->last_stage || per_head, "%s came after %s",
+              stage_name(s), stage_name(c->last_stage));
     c->last_layer = l, c->last_stage = s;
 }
 
@@ -193,10 +197,10 @@ Test(decoders, observer_sees_every_row_once_in_order)
     step(&naive_decoder, n, ids, 30), step(&kvcache_decoder, c, ids, 30);
     for (stage s = 0; s < STAGES; s++) {
         size_t per_row = s == STAGE_EMBED ? 1 : s >= STAGE_SCORES && s <= STAGE_ATTEND ? 2 * 3 : 2;
-        cr_assert_eq(whole.calls[s], s >= STAGE_LNF ? 1 : 30 * per_row, "naive, %s: %zu calls", stage_name(s),
-                     whole.calls[s]);
-        cr_assert_eq(rest.calls[s], s >= STAGE_LNF ? 1 : 19 * per_row, "cached, %s: %zu calls", stage_name(s),
-                     rest.calls[s]);
+        cr_assert_eq(whole.calls[s], s >= STAGE_LNF ? 1 : 30 * per_row, "naive, %s: %zu calls",
+                     stage_name(s), whole.calls[s]);
+        cr_assert_eq(rest.calls[s], s >= STAGE_LNF ? 1 : 19 * per_row, "cached, %s: %zu calls",
+                     stage_name(s), rest.calls[s]);
     }
     naive_decoder.observe(n, NULL, NULL);
     step(&naive_decoder, n, ids, 30);
@@ -205,8 +209,8 @@ Test(decoders, observer_sees_every_row_once_in_order)
     memory_free(ids), model_free(m);
 }
 
-// Against PyTorch in float64 (tests/reference/README.md). The largest error measured is 2e-6 in the logits
-// (notes/03-arithmetic.md); the tolerance is about five times that.
+// Against PyTorch in float64 (tests/reference/README.md). The largest error measured is 2e-6 in the
+// logits (notes/03-arithmetic.md); the tolerance is about five times that.
 static const double TOLERANCE = 6e-5;
 
 typedef struct {
@@ -257,7 +261,8 @@ typedef struct {
     size_t P, C;
 } stream;
 
-static void add_to_stream(void *user, stage s, int l, int head, size_t t, const float *values, size_t n)
+static void add_to_stream(void *user, stage s, int l, int head, size_t t, const float *values,
+                          size_t n)
 {
     stream *st = user;
     float *at = st->states + ((size_t)(l + 1) * st->P + t) * st->C;
@@ -294,7 +299,8 @@ Test(reference, logits_and_states_of_the_prompt_match_float64)
     cr_assert_leq(worst, TOLERANCE);
     cr_assert_leq(worst_state, TOLERANCE);
     naive_decoder.destroy(n), kvcache_decoder.destroy(k), close_reference(&r);
-    memory_free(ids), memory_free(logits), memory_free(states), memory_free(st.states), model_free(m);
+    memory_free(ids), memory_free(logits), memory_free(states), memory_free(st.states),
+        model_free(m);
 }
 
 Test(reference, greedy_continuation_is_the_same)
@@ -313,7 +319,8 @@ Test(reference, greedy_continuation_is_the_same)
         for (size_t v = 1; v < m->config.V; v++)
             best = logits[v] > logits[best] ? v : best;
         ids[t] = (int)best;
-        cr_assert_eq(ids[t], greedy[t - P], "token %zu is %d, not %d", t - P, ids[t], greedy[t - P]);
+        cr_assert_eq(ids[t], greedy[t - P], "token %zu is %d, not %d", t - P, ids[t],
+                     greedy[t - P]);
     }
     kvcache_decoder.destroy(k), close_reference(&r);
     memory_free(prompt), memory_free(greedy), model_free(m);
@@ -364,7 +371,8 @@ Test(reference, long_text_matches_float64)
 // The lesson must stay a page (notes/01-one-diff.md).
 Test(lesson, diff_of_the_decoders_is_a_page)
 {
-    FILE *diff = popen("diff -U0 " SOURCE_DIR "/naive/decoder.c " SOURCE_DIR "/kvcache/decoder.c", "r");
+    FILE *diff =
+        popen("diff -U0 " SOURCE_DIR "/naive/decoder.c " SOURCE_DIR "/kvcache/decoder.c", "r");
     cr_assert_not_null(diff);
     char line[512];
     size_t hunks = 0, changed = 0;

@@ -1,5 +1,5 @@
-// One digest on every machine: the golden ones in this build, from the decoders and from the oracle; what they are
-// digests of; and the floating-point environment they need.
+// One digest on every machine: the golden ones in this build, from the decoders and from the
+// oracle; what they are digests of; and the floating-point environment they need.
 #include "bench/verify/digest.h"
 
 #include <criterion/criterion.h>
@@ -16,10 +16,10 @@
 #include "bench/base/contexts.h"
 #include "bench/verify/decoders.h"
 #include "common/base/memory.h"
-#include "common/math/numeric.h"
 #include "common/base/random.h"
-#include "tests/support/command.h"
+#include "common/math/numeric.h"
 #include "tests/oracle.h"
+#include "tests/support/command.h"
 #include "tests/support/support.h"
 
 #define GOLDEN SOURCE_DIR "/tests/golden.txt"
@@ -108,7 +108,8 @@ Test(digest, decoders_and_oracle_give_the_golden_ones)
 
 Test(digest, sees_every_context_and_every_weight)
 {
-    model *m = load("synthetic:L=1,C=20,H=2,V=33,T=8"), *other = load("synthetic:L=1,C=20,H=2,V=33,T=8,seed=1");
+    model *m = load("synthetic:L=1,C=20,H=2,V=33,T=8"),
+          *other = load("synthetic:L=1,C=20,H=2,V=33,T=8,seed=1");
     const size_t both[] = {3, 8};
     char a[DIGEST_HEX], b[DIGEST_HEX], c[DIGEST_HEX];
     cr_assert_null(digest_logits(decoders[0], m, both, 2, a));
@@ -135,7 +136,8 @@ typedef struct record {
     size_t digests; // of stages, compared so far
 } record;
 
-static void keep(void *user, stage s, int l, int head, size_t position, const float *values, size_t n)
+static void keep(void *user, stage s, int l, int head, size_t position, const float *values,
+                 size_t n)
 {
     record *r = user;
     cr_assert(r->n < CALLS && n <= 64);
@@ -152,7 +154,8 @@ static int by_position_and_head(const void *a, const void *b)
     return (x->head > y->head) - (x->head < y->head);
 }
 
-// The calls are sorted by position and head: those of one stage and layer, one after the other, are what is hashed.
+// The calls are sorted by position and head: those of one stage and layer, one after the other, are
+// what is hashed.
 static void compare_stage(void *user, stage s, int l, const char *hex)
 {
     record *r = user;
@@ -188,7 +191,8 @@ Test(digest, stages_are_hashed_by_position_then_head)
         qsort(r->call, r->n, sizeof *r->call, by_position_and_head);
         status s = digest_stages(decoders[i], m, T, compare_stage, r);
         cr_assert_null(s, "%s", s);
-        cr_assert_eq(r->digests, 3 + LAYERS * (STAGE_FCPROJ - STAGE_LN1 + 1), "%zu digests", r->digests);
+        cr_assert_eq(r->digests, 3 + LAYERS * (STAGE_FCPROJ - STAGE_LN1 + 1), "%zu digests",
+                     r->digests);
     }
     memory_free(r), memory_free(ids), model_free(m);
 }
@@ -236,9 +240,11 @@ Test(digest, usual_contexts_fit_the_model)
         char expected[128];
         snprintf(expected, sizeof expected, "%s %s ", cases[i].model, cases[i].contexts);
         command_run usual = RUN(digest_command, "digest", "-m", cases[i].model);
-        command_run named = RUN(digest_command, "digest", "-m", cases[i].model, "-c", cases[i].contexts);
+        command_run named =
+            RUN(digest_command, "digest", "-m", cases[i].model, "-c", cases[i].contexts);
         cr_assert(!usual.s && !named.s, "%s: %s", cases[i].model, usual.s ? usual.s : named.s);
-        cr_assert(strncmp(usual.out, expected, strlen(expected)) == 0, "%s, not %s", usual.out, expected);
+        cr_assert(strncmp(usual.out, expected, strlen(expected)) == 0, "%s, not %s", usual.out,
+                  expected);
         cr_assert_str_eq(usual.out, named.out);
         command_run whole = RUN(digest_command, "digest", "--stages", "-m", cases[i].model);
         cr_assert(!whole.s && strstr(whole.out, "logits"), "%s: %s", cases[i].model, whole.s);
@@ -255,13 +261,15 @@ Test(digest, a_difference_is_exit_status_1)
     command_run r = RUN(digest_command, "digest", "--check", path);
     cr_assert_null(r.s, "%s", r.s);
     cr_assert_eq(r.exit_code, 1);
-    cr_assert(strncmp(r.out, "DIFFERS ", 8) == 0 && strstr(r.out, "0 equal, 1 differ, 0 skipped"), "%s", r.out);
+    cr_assert(strncmp(r.out, "DIFFERS ", 8) == 0 && strstr(r.out, "0 equal, 1 differ, 0 skipped"),
+              "%s", r.out);
     support_remove_dir(dir);
 }
 
 Test(numeric, software_fma_rounds_once)
 {
-    const float special[] = {0.0f, 1.0f, FLT_TRUE_MIN, FLT_MIN, FLT_MAX, INFINITY, NAN, 0x1.fffffep-1f};
+    const float special[] = {0.0f,    1.0f,     FLT_TRUE_MIN, FLT_MIN,
+                             FLT_MAX, INFINITY, NAN,          0x1.fffffep-1f};
     enum { SPECIAL = sizeof special / sizeof *special, TRIPLES = 5000000 };
     uint64_t state = 1;
     for (size_t i = 0; i < TRIPLES; i++) {
@@ -276,10 +284,11 @@ Test(numeric, software_fma_rounds_once)
             x[2].f = -x[0].f * x[1].f;
         if (i % 4 == 2) // an exponent near the product's
             x[2].f = x[0].f * x[1].f * (0.5f + (float)(x[2].u >> 9) * 0x1p-20f);
-        float got = numeric_fma_software(x[0].f, x[1].f, x[2].f), expected = fmaf(x[0].f, x[1].f, x[2].f);
+        float got = numeric_fma_software(x[0].f, x[1].f, x[2].f),
+              expected = fmaf(x[0].f, x[1].f, x[2].f);
         cr_assert((isnan(got) && isnan(expected)) || memcmp(&got, &expected, sizeof got) == 0,
-                  "fma(%a, %a, %a) is %a, not %a", (double)x[0].f, (double)x[1].f, (double)x[2].f, (double)got,
-                  (double)expected);
+                  "fma(%a, %a, %a) is %a, not %a", (double)x[0].f, (double)x[1].f, (double)x[2].f,
+                  (double)got, (double)expected);
     }
 }
 

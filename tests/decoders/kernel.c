@@ -1,5 +1,5 @@
-// The arithmetic: the kernel against scalar loops and float64, row by row; exp and GELU against double; what must never
-// be read.
+// The arithmetic: the kernel against scalar loops and float64, row by row; exp and GELU against
+// double; what must never be read.
 #include "common/math/kernel.h"
 
 #include <criterion/criterion.h>
@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "common/math/activations.h"
-#include "common/kv/attention.h"
 #include "common/base/memory.h"
+#include "common/kv/attention.h"
+#include "common/math/activations.h"
 #include "common/math/numeric.h"
 #include "common/math/rowops.h"
 
@@ -31,10 +31,10 @@ static float *awkward_array(size_t n, size_t seed)
 
 static const float CANARY = 12345.0f;
 
-// Compares n rows times `count` panels of depth K with scalar chains, and looks for writes beside them. a is (rows, K),
-// b has panels of K rows.
-static void check_product(const float *a, const float *b, float *y, size_t rows_of_y, size_t columns_of_y, size_t n,
-                          size_t K, size_t count, bool resume)
+// Compares n rows times `count` panels of depth K with scalar chains, and looks for writes beside
+// them. a is (rows, K), b has panels of K rows.
+static void check_product(const float *a, const float *b, float *y, size_t rows_of_y,
+                          size_t columns_of_y, size_t n, size_t K, size_t count, bool resume)
 {
     for (size_t e = 0; e < rows_of_y * columns_of_y; e++)
         y[e] = CANARY;
@@ -46,8 +46,8 @@ static void check_product(const float *a, const float *b, float *y, size_t rows_
             for (size_t k = 0; inside && k < K; k++)
                 expected = fmaf(a[r * K + k], b[(j / LANES * K + k) * LANES + j % LANES], expected);
             cr_assert_eq(memcmp(&expected, &got, sizeof got), 0,
-                         "%zu rows, K %zu, %zu panels, resume %d: y[%zu][%zu] is %a, not %a", n, K, count, resume, r, j,
-                         (double)got, (double)expected);
+                         "%zu rows, K %zu, %zu panels, resume %d: y[%zu][%zu] is %a, not %a", n, K,
+                         count, resume, r, j, (double)got, (double)expected);
         }
 }
 
@@ -85,12 +85,14 @@ Test(kernel, linear_is_near_float64_and_pads_with_zero)
                 exact += term;
                 size += fabs(term);
             }
-            cr_assert_leq(fabs(exact - (double)row(&out, r)[j]), (K + 1) * 0x1p-24 * size, "y[%zu][%zu]", r, j);
+            cr_assert_leq(fabs(exact - (double)row(&out, r)[j]), (K + 1) * 0x1p-24 * size,
+                          "y[%zu][%zu]", r, j);
         }
     memory_free(x), memory_free(w), memory_free(bias), memory_free(y);
 }
 
-static double layer_norm_exact(const float *x, size_t C, double eps, size_t c, double gain, double bias)
+static double layer_norm_exact(const float *x, size_t C, double eps, size_t c, double gain,
+                               double bias)
 {
     double mean = 0, variance = 0;
     for (size_t i = 0; i < C; i++)
@@ -109,7 +111,8 @@ Test(rowops, layer_norm_is_near_float64_at_every_width)
         rowops_layer_norm(&(norm){gain, bias}, 1e-5f, &in, &out, 1);
         for (size_t c = 0; c < C; c++) {
             double exact = layer_norm_exact(x, C, (double)1e-5f, c, gain[c], bias[c]);
-            cr_assert_leq(fabs(exact - (double)y[c]), 1e-5 * (fabs((double)gain[c]) + fabs((double)bias[c])),
+            cr_assert_leq(fabs(exact - (double)y[c]),
+                          1e-5 * (fabs((double)gain[c]) + fabs((double)bias[c])),
                           "C %zu: y[%zu] is %g, not %g", C, c, (double)y[c], exact);
         }
         memory_free(x), memory_free(y), memory_free(gain), memory_free(bias);
@@ -129,14 +132,15 @@ Test(rowops, softmax_is_near_float64_at_every_length)
         for (size_t i = 0; i < n; i++)
             total += exp((double)x[i] * 0.125 - max);
         for (size_t i = 0; i < n; i++) {
-            cr_assert_float_eq(p[i], exp((double)x[i] * 0.125 - max) / total, 1e-6, "n %zu: p[%zu] is %g", n, i,
-                               (double)p[i]);
+            cr_assert_float_eq(p[i], exp((double)x[i] * 0.125 - max) / total, 1e-6,
+                               "n %zu: p[%zu] is %g", n, i, (double)p[i]);
         }
         memory_free(x), memory_free(p);
     }
 }
 
-// Rows of q at positions first.. over keys and values, all at once and by hand; what is not stored holds NaN.
+// Rows of q at positions first.. over keys and values, all at once and by hand; what is not stored
+// holds NaN.
 static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
 {
     const config c = {.L = 1, .C = 2 * D, .H = 2, .F = 4, .V = 1, .T = first + n + 20};
@@ -168,15 +172,16 @@ static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
             for (size_t s = 0; s < keys; s++) {
                 p[s] = 0;
                 for (size_t d = 0; d < D; d++)
-                    p[s] = fmaf(qkv[(first + r) * 3 * c.C + head * D + d], row(&k, s)[head * D + d], p[s]);
+                    p[s] = fmaf(qkv[(first + r) * 3 * c.C + head * D + d], row(&k, s)[head * D + d],
+                                p[s]);
             }
             rowops_softmax(p, keys, 1.0f / sqrtf((float)D));
             float y = 0, got = row(&a.heads, r)[channel];
             for (size_t s = 0; s < keys; s++)
                 y = fmaf(p[s], row(&v, s)[channel], y);
             bool same = memcmp(&y, &got, sizeof y) == 0 || (isnan(y) && isnan(got));
-            cr_assert(same, "D %zu, first %zu, row %zu of %zu, channel %zu: %a, not %a", D, first, r, n, channel,
-                      (double)got, (double)y);
+            cr_assert(same, "D %zu, first %zu, row %zu of %zu, channel %zu: %a, not %a", D, first,
+                      r, n, channel, (double)got, (double)y);
             cr_assert(overflowing || !isnan(got));
         }
     memory_free(p), memory_free(qkv), kv_free(&kept), activations_free(&a);
@@ -227,7 +232,8 @@ Test(numeric, gelu_is_within_2_to_the_minus_20)
 {
     for (uint64_t u = 0; u < 1ull << 32; u += PATTERN_STRIDE) {
         numeric_bits32 bits = {.u = (uint32_t)u};
-        double x = bits.f, exact = x / (1 + exp(-2 * sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+        double x = bits.f, exact = x / (1 + exp(-2 * sqrt(2 / 3.14159265358979323846) *
+                                                (x + 0.044715 * x * x * x)));
         if (!isfinite(x))
             continue;
         cr_assert_leq(fabs((double)numeric_gelu(bits.f) - exact), 0x1p-20 * fmax(fabs(x), FLT_MIN),
@@ -249,13 +255,14 @@ Test(numeric, fma_rounds_once)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         float got = numeric_fma(cases[i][0], cases[i][1], cases[i][2]),
               expected = fmaf(cases[i][0], cases[i][1], cases[i][2]);
-        cr_assert_eq(memcmp(&got, &expected, sizeof got), 0, "case %zu: %a, not %a", i, (double)got, (double)expected);
+        cr_assert_eq(memcmp(&got, &expected, sizeof got), 0, "case %zu: %a, not %a", i, (double)got,
+                     (double)expected);
     }
     for (size_t i = 0; i < 300000; i++) {
         float a = awkward(3 * i), b = awkward(3 * i + 1),
               c = i % 3 ? awkward(3 * i + 2) : -a * b * (1 + 0x1p-20f * awkward(i));
         float got = numeric_fma(a, b, c), expected = fmaf(a, b, c);
-        cr_assert_eq(memcmp(&got, &expected, sizeof got), 0, "fma(%a, %a, %a) is %a, not %a", (double)a, (double)b,
-                     (double)c, (double)got, (double)expected);
+        cr_assert_eq(memcmp(&got, &expected, sizeof got), 0, "fma(%a, %a, %a) is %a, not %a",
+                     (double)a, (double)b, (double)c, (double)got, (double)expected);
     }
 }

@@ -23,10 +23,13 @@ Test(notes, first_chapter_holds_the_diff)
     static char chapter[TEXT], made[TEXT];
     capture("cat notes/01-one-diff.md", chapter);
     capture("sh notes/01-one-diff.sh", made);
-    cr_assert_str_eq(chapter, made, "notes/01-one-diff.md is older than the decoders or its .in: run `make notes`");
+    cr_assert_str_eq(
+        chapter, made,
+        "notes/01-one-diff.md is older than the decoders or its .in: run `make notes`");
 }
 
-// README.md shows the diff without its outworks: each changed line that it shows must be one of the diff's.
+// README.md shows the diff without its outworks: each changed line that it shows must be one of the
+// diff's.
 Test(notes, readme_shows_lines_of_the_diff)
 {
     static char readme[TEXT], diff[TEXT];
@@ -40,7 +43,8 @@ Test(notes, readme_shows_lines_of_the_diff)
             continue;
         char whole[512];
         snprintf(whole, sizeof whole, "\n%s\n", line);
-        cr_assert_not_null(strstr(diff, whole), "README.md shows a line that the decoders' diff has no more: %s", line);
+        cr_assert_not_null(strstr(diff, whole),
+                           "README.md shows a line that the decoders' diff has no more: %s", line);
         shown++;
     }
     cr_assert_gt(shown, 10, "README.md shows %zu lines of the diff", shown);
@@ -51,10 +55,12 @@ Test(notes, third_chapter_holds_every_constant)
 {
     static char chapter[TEXT], constants[TEXT];
     capture("cat notes/03-arithmetic.md", chapter);
-    capture("grep -oE '0x1\\.[0-9a-f]+p[-+][0-9]+f' common/math/numeric.h | sed 's/f$//'", constants);
+    capture("grep -oE '0x1\\.[0-9a-f]+p[-+][0-9]+f' common/math/numeric.h | sed 's/f$//'",
+            constants);
     size_t found = 0;
     for (char *constant = strtok(constants, "\n"); constant; constant = strtok(NULL, "\n"), found++)
-        cr_assert_not_null(strstr(chapter, constant), "notes/03-arithmetic.md does not name %s of common/math/numeric.h",
+        cr_assert_not_null(strstr(chapter, constant),
+                           "notes/03-arithmetic.md does not name %s of common/math/numeric.h",
                            constant);
     cr_assert_gt(found, 10);
 }

@@ -1,5 +1,6 @@
-// oracle = naive = cached, bit for bit, whatever the model and whatever the cache has lived through. Every run draws
-// other models and lives; a failure names the seed that draws its case again:
+// oracle = naive = cached, bit for bit, whatever the model and whatever the cache has lived
+// through. Every run draws other models and lives; a failure names the seed that draws its case
+// again:
 //     LOCKSTEP_SEED=123 build/tests --filter 'properties/*'
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -41,17 +42,19 @@ static size_t between(subject *s, size_t least, size_t most)
     return least + below(s, most - least + 1);
 }
 
-#define expect(s, condition, format, ...)                                                                              \
-    cr_assert(condition, "LOCKSTEP_SEED=%" PRIu64 ", %s: " format, (s)->seed, (s)->what, __VA_ARGS__)
+#define expect(s, condition, format, ...)                                                          \
+    cr_assert(condition, "LOCKSTEP_SEED=%" PRIu64 ", %s: " format, (s)->seed, (s)->what,           \
+              __VA_ARGS__)
 
-// Numbers of any magnitude, down to subnormal products and up to sums that overflow; zeros of either sign. They stay
-// finite, as the loader asks, but what is computed from them need not.
+// Numbers of any magnitude, down to subnormal products and up to sums that overflow; zeros of
+// either sign. They stay finite, as the loader asks, but what is computed from them need not.
 static void spoil_weights(subject *s)
 {
     static const struct {
         int least, most; // power of two
     } ranges[] = {{0, 0}, {-10, 10}, {-40, 20}, {-149, -60}, {-149, 126}, {20, 100}};
-    const size_t range = below(s, sizeof ranges / sizeof *ranges), every = (size_t)1 << between(s, 0, 10);
+    const size_t range = below(s, sizeof ranges / sizeof *ranges),
+                 every = (size_t)1 << between(s, 0, 10);
     const int least = ranges[range].least, most = ranges[range].most;
     const bool zeros = below(s, 3) == 0;
     for (size_t i = 0; i < s->m->block_bytes / sizeof(float); i++) {
@@ -63,17 +66,19 @@ static void spoil_weights(subject *s)
             *x = copysignf(0, *x);
         expect(s, isfinite(*x), "weight %zu is %a", i, (double)*x);
     }
-    snprintf(s->what + strlen(s->what), 80, ", one weight in %zu by 2^%d to 2^%d%s", every, least, most,
-             zeros ? ", some zeros" : "");
+    snprintf(s->what + strlen(s->what), 80, ", one weight in %zu by 2^%d to 2^%d%s", every, least,
+             most, zeros ? ", some zeros" : "");
 }
 
 static void draw_model(subject *s)
 {
     // One at a time: a compiler may evaluate arguments in any order, but a seed means one model.
-    const size_t D = below(s, 8) ? between(s, 1, 24) : between(s, 25, 90), H = between(s, 1, D < 25 ? 5 : 2);
-    const size_t L = between(s, 1, 3), F = between(s, 1, 3 * D * H), V = between(s, 1, 90), T = between(s, 1, 80);
-    snprintf(s->what, sizeof s->what, "synthetic:L=%zu,C=%zu,H=%zu,F=%zu,V=%zu,T=%zu,seed=%zu", L, D * H, H, F, V, T,
-             below(s, 1000000));
+    const size_t D = below(s, 8) ? between(s, 1, 24) : between(s, 25, 90),
+                 H = between(s, 1, D < 25 ? 5 : 2);
+    const size_t L = between(s, 1, 3), F = between(s, 1, 3 * D * H), V = between(s, 1, 90),
+                 T = between(s, 1, 80);
+    snprintf(s->what, sizeof s->what, "synthetic:L=%zu,C=%zu,H=%zu,F=%zu,V=%zu,T=%zu,seed=%zu", L,
+             D * H, H, F, V, T, below(s, 1000000));
     status failed = model_load(s->what, &s->m);
     expect(s, !failed, "%s", failed);
     spoil_weights(s);
@@ -103,8 +108,8 @@ static void end(subject *s)
     model_free(s->m);
 }
 
-// IEEE-754 leaves a NaN's sign and payload open, so the oracle's may be another one. The two decoders run the same
-// code: theirs are the same to the last bit, as verify expects.
+// IEEE-754 leaves a NaN's sign and payload open, so the oracle's may be another one. The two
+// decoders run the same code: theirs are the same to the last bit, as verify expects.
 static bool same(float a, float b)
 {
     return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
@@ -119,10 +124,11 @@ static void check_step(subject *s, size_t t)
     expect(s, !failed, "%s", failed);
     oracle_logits(s->m, s->ids, t, s->expected);
     for (size_t v = 0; v < s->m->config.V; v++) {
-        expect(s, same(naive[v], s->expected[v]), "%zu tokens, logit %zu: naive %a, oracle %a", t, v, (double)naive[v],
-               (double)s->expected[v]);
-        expect(s, memcmp(naive + v, cached + v, sizeof *naive) == 0, "%zu tokens, logit %zu: naive %a, cached %a", t, v,
-               (double)naive[v], (double)cached[v]);
+        expect(s, same(naive[v], s->expected[v]), "%zu tokens, logit %zu: naive %a, oracle %a", t,
+               v, (double)naive[v], (double)s->expected[v]);
+        expect(s, memcmp(naive + v, cached + v, sizeof *naive) == 0,
+               "%zu tokens, logit %zu: naive %a, cached %a", t, v, (double)naive[v],
+               (double)cached[v]);
     }
     for (size_t l = 0; l < s->m->config.L; l++)
         expect(s, kvcache_decoder.length(s->cached, l) == t, "layer %zu holds %zu rows of %zu", l,
@@ -135,9 +141,11 @@ static void check_refusal(subject *s, size_t t)
     const size_t at = below(s, t), held = kvcache_decoder.length(s->cached, 0);
     const int id = s->ids[at];
     s->ids[at] = below(s, 2) ? -1 : (int)s->m->config.V;
-    expect(s, kvcache_decoder.step(s->cached, s->ids, t, &logits), "%zu tokens with id %d accepted", t, s->ids[at]);
+    expect(s, kvcache_decoder.step(s->cached, s->ids, t, &logits), "%zu tokens with id %d accepted",
+           t, s->ids[at]);
     s->ids[at] = id;
-    expect(s, kvcache_decoder.step(s->cached, s->ids, s->T + 1, &logits), "%zu tokens accepted", s->T + 1);
+    expect(s, kvcache_decoder.step(s->cached, s->ids, s->T + 1, &logits), "%zu tokens accepted",
+           s->T + 1);
     expect(s, kvcache_decoder.length(s->cached, 0) == held, "a refused step leaves %zu rows of %zu",
            kvcache_decoder.length(s->cached, 0), held);
 }
@@ -149,12 +157,14 @@ static void watch(void *user, stage which, int l, int head, size_t t, const floa
     s->observed++;
 }
 
-// On by a chunk of any size, back, or to anywhere; the text edited, the cache reset, observed, or asked for the
-// impossible in between.
+// On by a chunk of any size, back, or to anywhere; the text edited, the cache reset, observed, or
+// asked for the impossible in between.
 static void make_move(subject *s, size_t *t)
 {
     const size_t chunk = between(s, 1, 20);
-    *t = below(s, 3) == 0 ? between(s, 1, s->T) : *t + chunk <= s->T ? *t + chunk : between(s, 1, s->T);
+    *t = below(s, 3) == 0     ? between(s, 1, s->T)
+         : *t + chunk <= s->T ? *t + chunk
+                              : between(s, 1, s->T);
     if (below(s, 3) == 0)
         s->ids[below(s, s->T)] = (int)below(s, s->m->config.V);
     if (below(s, 8) == 0)
@@ -185,5 +195,6 @@ Test(properties, oracle_naive_and_cached_agree_in_every_life)
     for (uint64_t i = 0; i < (replay ? 1 : CASES); i++)
         check_case(first + i, &not_finite);
     cr_log_info("%zu cases ended in logits that are not finite", not_finite);
-    cr_assert(replay || (not_finite > 0 && not_finite < CASES), "%zu cases of %d are not finite", not_finite, CASES);
+    cr_assert(replay || (not_finite > 0 && not_finite < CASES), "%zu cases of %d are not finite",
+              not_finite, CASES);
 }

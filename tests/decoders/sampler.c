@@ -42,8 +42,9 @@ static void expect_shares(sampling how, const float *logits, const double *p, si
     draw(how, logits, n, DRAWS, counts);
     for (size_t i = 0; i < n; i++) {
         double expected = DRAWS * p[i], allowed = 5 * sqrt(expected * (1 - p[i]));
-        cr_assert(fabs((double)counts[i] - expected) <= allowed, "id %zu: drawn %zu times, expected %.0f +- %.0f", i,
-                  counts[i], expected, allowed);
+        cr_assert(fabs((double)counts[i] - expected) <= allowed,
+                  "id %zu: drawn %zu times, expected %.0f +- %.0f", i, counts[i], expected,
+                  allowed);
     }
 }
 
@@ -97,8 +98,10 @@ Test(sampler, logits_that_are_not_finite_are_no_basis_for_a_choice)
 Test(sampler, shares_follow_the_logits)
 {
     const float logits[] = {logf(1), logf(2), logf(3), logf(4)};
-    expect_shares((sampling){.temperature = 1, .top_p = 1}, logits, (const double[]){0.1, 0.2, 0.3, 0.4}, 4);
-    const double halves[] = {1 / 30.0, 4 / 30.0, 9 / 30.0, 16 / 30.0}; // at temperature 1/2 weights are squared
+    expect_shares((sampling){.temperature = 1, .top_p = 1}, logits,
+                  (const double[]){0.1, 0.2, 0.3, 0.4}, 4);
+    const double halves[] = {1 / 30.0, 4 / 30.0, 9 / 30.0,
+                             16 / 30.0}; // at temperature 1/2 weights are squared
     expect_shares((sampling){.temperature = 0.5f, .top_p = 1, .seed = 3}, logits, halves, 4);
 }
 
@@ -107,26 +110,31 @@ Test(sampler, top_k_keeps_the_k_best_and_their_shares)
     const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
     expect_shares((sampling){.temperature = 1, .top_k = 2, .top_p = 1}, logits,
                   (const double[]){0, 4 / 7.0, 3 / 7.0, 0}, 4);
-    expect_shares((sampling){.temperature = 1, .top_k = 1, .top_p = 1}, logits, (const double[]){0, 1, 0, 0}, 4);
-    expect_shares((sampling){.temperature = 1, .top_k = 9, .top_p = 1}, logits, (const double[]){0.1, 0.4, 0.3, 0.2},
-                  4);
+    expect_shares((sampling){.temperature = 1, .top_k = 1, .top_p = 1}, logits,
+                  (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_k = 9, .top_p = 1}, logits,
+                  (const double[]){0.1, 0.4, 0.3, 0.2}, 4);
 }
 
 Test(sampler, top_p_keeps_the_fewest_that_reach_it)
 {
     const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
-    expect_shares((sampling){.temperature = 1, .top_p = 0.39f}, logits, (const double[]){0, 1, 0, 0}, 4);
-    expect_shares((sampling){.temperature = 1, .top_p = 0.5f}, logits, (const double[]){0, 4 / 7.0, 3 / 7.0, 0}, 4);
-    expect_shares((sampling){.temperature = 1, .top_p = 0.89f}, logits, (const double[]){0, 4 / 9.0, 3 / 9.0, 2 / 9.0},
-                  4);
-    expect_shares((sampling){.temperature = 1, .top_p = FLT_TRUE_MIN}, logits, (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = 0.39f}, logits,
+                  (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = 0.5f}, logits,
+                  (const double[]){0, 4 / 7.0, 3 / 7.0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = 0.89f}, logits,
+                  (const double[]){0, 4 / 9.0, 3 / 9.0, 2 / 9.0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_p = FLT_TRUE_MIN}, logits,
+                  (const double[]){0, 1, 0, 0}, 4);
 }
 
 Test(sampler, top_p_measures_what_top_k_left)
 {
     const float logits[] = {logf(1), logf(4), logf(3), logf(2)};
     // of the two best, 4/7 and 3/7, the first is enough for 0.55; of all four, 0.4 would not be
-    expect_shares((sampling){.temperature = 1, .top_k = 2, .top_p = 0.55f}, logits, (const double[]){0, 1, 0, 0}, 4);
+    expect_shares((sampling){.temperature = 1, .top_k = 2, .top_p = 0.55f}, logits,
+                  (const double[]){0, 1, 0, 0}, 4);
 }
 
 // For every k: exactly the k best by (logit, lower id), among logits with many ties.
@@ -143,7 +151,8 @@ Test(sampler, ranking_breaks_ties_by_the_lower_id)
             size_t before = 0; // ids that rank above i
             for (size_t j = 0; j < N; j++)
                 before += logits[j] > logits[i] || (j < i && logits[j] >= logits[i]);
-            cr_assert_eq(counts[i] > 0, before < k, "k = %zu: id %zu of rank %zu was drawn %zu times", k, i, before,
+            cr_assert_eq(counts[i] > 0, before < k,
+                         "k = %zu: id %zu of rank %zu was drawn %zu times", k, i, before,
                          counts[i]);
         }
     }
@@ -155,7 +164,8 @@ Test(sampler, extreme_temperatures_do_no_harm)
     const double coldest[] = {0, 0.5, 0, 0.5}, hottest[] = {0.25, 0.25, 0.25, 0.25};
     expect_shares((sampling){.temperature = FLT_TRUE_MIN, .top_p = 1}, logits, coldest, 4);
     expect_shares((sampling){.temperature = FLT_TRUE_MIN, .top_p = 0.999f}, logits, coldest, 4);
-    expect_shares((sampling){.temperature = FLT_MAX, .top_p = 1}, (const float[]){1, 2, 3, 4}, hottest, 4);
+    expect_shares((sampling){.temperature = FLT_MAX, .top_p = 1}, (const float[]){1, 2, 3, 4},
+                  hottest, 4);
 }
 
 // The ids are what an independent implementation gave: Python, float64, sorted lists.
@@ -182,7 +192,8 @@ Test(sampler, choices_are_pinned)
         sampler *s = make(pinned[p].how, N);
         for (size_t i = 0; i < CHOICES; i++) {
             int id = sampler_choose(s, logits);
-            cr_expect_eq(id, pinned[p].ids[i], "setting %zu, choice %zu is %d, not %d", p, i, id, pinned[p].ids[i]);
+            cr_expect_eq(id, pinned[p].ids[i], "setting %zu, choice %zu is %d, not %d", p, i, id,
+                         pinned[p].ids[i]);
         }
         sampler_free(s);
     }
@@ -200,7 +211,8 @@ Test(sampler, the_seed_alone_makes_the_difference)
         sampler_free(s);
     }
     cr_assert_arr_eq(choices[0], choices[1], sizeof choices[0]);
-    cr_assert(memcmp(choices[0], choices[2], sizeof choices[0]) != 0, "seeds 7 and 8 give the same choices");
+    cr_assert(memcmp(choices[0], choices[2], sizeof choices[0]) != 0,
+              "seeds 7 and 8 give the same choices");
 }
 
 Test(sampler, a_failed_allocation_is_reported)

@@ -1,4 +1,5 @@
-// Bad input to the loader: each is refused in one line that names the file, what is wrong with it, and the cure.
+// Bad input to the loader: each is refused in one line that names the file, what is wrong with it,
+// and the cure.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -91,8 +92,8 @@ static void refuse_config(const char *key, const char *value, const char *parts)
     char text[1024] = "{", dir[SUPPORT_PATH];
     for (size_t i = 0; i < ENTRIES; i++)
         if (entries[i][1] && (i == ENTRIES - 1 || strcmp(entries[i][0], key) != 0))
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"%s\": %s", text[1] ? ", " : "",
-                     entries[i][0], entries[i][1]);
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"%s\": %s",
+                     text[1] ? ", " : "", entries[i][0], entries[i][1]);
     strcat(text, "}");
     config c;
     support_make_dir(dir);
@@ -131,14 +132,16 @@ Test(badfiles, config_variants)
     refuse_config("model_type", NULL, "\"model_type\" is missing|gpt2");
     refuse_config("model_type", "\"llama\"", "\"model_type\" is \"llama\"|config.json|use a model");
     refuse_config("model_type", "\"ll\\nama\"", "ll?ama");
-    refuse_config("activation_function", "\"relu\"", "\"activation_function\" is \"relu\"|gelu_new");
+    refuse_config("activation_function", "\"relu\"",
+                  "\"activation_function\" is \"relu\"|gelu_new");
     refuse_config("activation_function", "\"gelu\"", "is \"gelu\", not \"gelu_new\"");
     refuse_config("activation_function", NULL, "\"activation_function\" is missing");
     refuse_config("activation_function", "\"gelu_new\"", NULL);
     refuse_config("scale_attn_weights", "false", "\"scale_attn_weights\" is not true|use a model");
     refuse_config("scale_attn_weights", "\"yes\"", "\"scale_attn_weights\" is not true");
     refuse_config("scale_attn_weights", "true", NULL);
-    refuse_config("scale_attn_by_inverse_layer_idx", "true", "\"scale_attn_by_inverse_layer_idx\" is not false");
+    refuse_config("scale_attn_by_inverse_layer_idx", "true",
+                  "\"scale_attn_by_inverse_layer_idx\" is not false");
     refuse_config("reorder_and_upcast_attn", "true", "\"reorder_and_upcast_attn\" is not false");
     refuse_config("reorder_and_upcast_attn", "false", NULL);
     refuse_config("layer_norm_epsilon", NULL, "\"layer_norm_epsilon\"|1e-05");
@@ -160,8 +163,15 @@ static void refuse_config_text(const char *text, size_t n, const char *parts)
 
 Test(badfiles, config_that_is_not_an_object)
 {
-    const char *texts[] = {
-        "", " ", "{", "[]", "3", "{\"a\": 1}x", "{\"a\": 1, \"a\": 1}", "<html>404</html>", "{\"a\": \xFF}"};
+    const char *texts[] = {"",
+                           " ",
+                           "{",
+                           "[]",
+                           "3",
+                           "{\"a\": 1}x",
+                           "{\"a\": 1, \"a\": 1}",
+                           "<html>404</html>",
+                           "{\"a\": \xFF}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         refuse_config_text(texts[i], strlen(texts[i]), "config.json: |fetch the file again");
     refuse_config_text("{}\0", 3, "config.json: |fetch the file again");
@@ -204,7 +214,8 @@ static void open_header(const char *header, uint64_t length, size_t n, const cha
     const unsigned char data[64] = {0};
     safetensors *file;
     support_make_dir(dir);
-    support_write_safetensors(dir, "x.safetensors", length ? length : strlen(header), header, data, n);
+    support_write_safetensors(dir, "x.safetensors", length ? length : strlen(header), header, data,
+                              n);
     snprintf(path, sizeof path, "%s/x.safetensors", dir);
     status s = safetensors_open(path, &file);
     if (parts) {
@@ -219,7 +230,8 @@ static void open_header(const char *header, uint64_t length, size_t n, const cha
 
 #define A "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}"
 #define B(offsets) ",\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" offsets "}}"
-#define ONLY(dtype, shape, offsets) "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define ONLY(dtype, shape, offsets)                                                                \
+    "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
 Test(badfiles, safetensors_accepted)
 {
@@ -227,9 +239,10 @@ Test(badfiles, safetensors_accepted)
     open_header("{}   ", 0, 0, NULL); // padded with blanks
     open_header("{\"__metadata__\":{\"format\":\"pt\"}}", 0, 0, NULL);
     open_header(A B("[4,8]"), 0, 8, NULL);
-    open_header("{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}," /* in any order */
-                "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}",
-                0, 8, NULL);
+    open_header(
+        "{\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}," /* in any order */
+        "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}",
+        0, 8, NULL);
     open_header(ONLY("\"BOOL\"", "[0,5]", "[0,0]"), 0, 0, NULL);
 }
 
@@ -259,8 +272,10 @@ Test(badfiles, safetensors_shapes_and_types)
     open_header(ONLY("\"F32\"", "[2]", "[0,4]"), 0, 4, "tensor a|4 bytes of data|ask for 8|fetch");
     open_header(ONLY("\"F16\"", "[1]", "[0,4]"), 0, 4, "ask for 2");
     open_header(ONLY("\"F32\"", "[0]", "[0,4]"), 0, 4, "ask for 0");
-    open_header(ONLY("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, 0, "ask for 18446744073709551615");
-    open_header(ONLY("\"F32\"", "[9223372036854775807,2]", "[0,4]"), 0, 4, "ask for 18446744073709551615");
+    open_header(ONLY("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, 0,
+                "ask for 18446744073709551615");
+    open_header(ONLY("\"F32\"", "[9223372036854775807,2]", "[0,4]"), 0, 4,
+                "ask for 18446744073709551615");
     open_header(ONLY("\"F32\"", "[-1]", "[0,4]"), 0, 4, "tensor a|shape");
     open_header(ONLY("\"F32\"", "[1.5]", "[0,4]"), 0, 4, "shape");
     open_header(ONLY("\"F32\"", "1", "[0,4]"), 0, 4, "shape");
@@ -380,7 +395,8 @@ Test(badfiles, missing_and_misshapen_tensors)
         size_t shape[3] = {t.shape[0], t.shape[1], 1};
         shape[t.rank - 1]++;
         support_model_add(file, t.name, "F32", t.rank, shape);
-        snprintf(parts, sizeof parts, "model.safetensors: tensor %s has shape|asks for|fetch", t.name);
+        snprintf(parts, sizeof parts, "model.safetensors: tensor %s has shape|asks for|fetch",
+                 t.name);
         refuse_model(file, parts);
         support_model_drop(file, t.name);
         shape[t.rank - 1]--;
@@ -395,30 +411,36 @@ Test(badfiles, shapes_are_printed)
 {
     support_model *file = support_model_make(SMALL, "F32", "transformer.");
     support_model_drop(file, "transformer.h.0.mlp.c_fc.weight");
-    support_model_add(file, "transformer.h.0.mlp.c_fc.weight", "F32", 2, (size_t[]){8, 4}); // transposed
-    refuse_model(file, "tensor h.0.mlp.c_fc.weight has shape (8, 4) where config.json asks for (4, 8)");
+    support_model_add(file, "transformer.h.0.mlp.c_fc.weight", "F32", 2,
+                      (size_t[]){8, 4}); // transposed
+    refuse_model(file,
+                 "tensor h.0.mlp.c_fc.weight has shape (8, 4) where config.json asks for (4, 8)");
     support_model_free(file);
     file = support_model_make(SMALL, "F32", "");
     support_model_drop(file, "wte.weight");
     support_model_add(file, "wte.weight", "F32", 2, (size_t[]){0, 4});
     refuse_model(file, "tensor wte.weight has shape (0, 4)");
     support_model_free(file);
-    file = support_model_make((config){1, 1, 1, 1, 16777217, 1, 1e-5f}, "F16", ""); // one more than V may be
+    file = support_model_make((config){1, 1, 1, 1, 16777217, 1, 1e-5f}, "F16",
+                              ""); // one more than V may be
     file->config.V = 5;
-    refuse_model(file, "tensor wte.weight has shape (16777217, 1) where config.json asks for (5, 1)");
+    refuse_model(file,
+                 "tensor wte.weight has shape (16777217, 1) where config.json asks for (5, 1)");
     support_model_free(file);
 }
 
 Test(badfiles, tensors_without_a_place)
 {
-    const char *names[] = {
-        "h.1.ln_1.weight",        "h.00.ln_1.weight", "score.weight",         "h.0.attn.c_attn.lora_A.weight",
-        "transformer.wte.weight", "attn.bias",        "h.0.attn.c_attn.bias2"};
+    const char *names[] = {"h.1.ln_1.weight",        "h.00.ln_1.weight",
+                           "score.weight",           "h.0.attn.c_attn.lora_A.weight",
+                           "transformer.wte.weight", "attn.bias",
+                           "h.0.attn.c_attn.bias2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         support_model *file = support_model_make(SMALL, "F32", "");
         support_model_add(file, names[i], "F32", 1, (size_t[]){4});
         char parts[256];
-        snprintf(parts, sizeof parts, "model.safetensors: tensor %s has no place|plain GPT-2", names[i]);
+        snprintf(parts, sizeof parts, "model.safetensors: tensor %s has no place|plain GPT-2",
+                 names[i]);
         refuse_model(file, parts);
         support_model_free(file);
     }
@@ -441,17 +463,19 @@ static void refuse_value(const char *type, const char *name, size_t i, uint32_t 
     for (size_t byte = 0; byte < size; byte++)
         t->data[i * size + byte] = (unsigned char)(pattern >> 8 * byte);
     char parts[256];
-    snprintf(parts, sizeof parts, "model.safetensors: tensor %s: element %zu is |finite|fetch", name, i);
+    snprintf(parts, sizeof parts, "model.safetensors: tensor %s: element %zu is |finite|fetch",
+             name, i);
     refuse_model(file, parts);
     support_model_free(file);
 }
 
 Test(badfiles, weights_that_are_not_finite)
 {
-    refuse_value("F32", "wte.weight", 0, 0x7F800000);               // Inf
-    refuse_value("F32", "wte.weight", 23, 0xFF800000);              // -Inf
-    refuse_value("F32", "h.0.ln_1.bias", 3, 0x7F800001);            // NaN
-    refuse_value("F32", "h.0.mlp.c_fc.weight", 300000, 0xFFFFFFFF); // beyond the first piece that is read
+    refuse_value("F32", "wte.weight", 0, 0x7F800000);    // Inf
+    refuse_value("F32", "wte.weight", 23, 0xFF800000);   // -Inf
+    refuse_value("F32", "h.0.ln_1.bias", 3, 0x7F800001); // NaN
+    refuse_value("F32", "h.0.mlp.c_fc.weight", 300000,
+                 0xFFFFFFFF); // beyond the first piece that is read
     refuse_value("F16", "h.0.mlp.c_proj.weight", 319999, 0x7C00);
     refuse_value("F16", "wpe.weight", 5, 0xFE01);
     refuse_value("BF16", "ln_f.weight", 1, 0x7F80);

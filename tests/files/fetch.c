@@ -1,6 +1,6 @@
-// common/models/fetch.sh against a web server of our own that cuts connections, sends error pages or sends something
-// else. What the server does is the first folder of the path asked for, so it keeps no state and each test can run on
-// its own.
+// common/models/fetch.sh against a web server of our own that cuts connections, sends error pages
+// or sends something else. What the server does is the first folder of the path asked for, so it
+// keeps no state and each test can run on its own.
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <sha256.h>
@@ -36,7 +36,8 @@ static const char *weights(void)
     return bytes;
 }
 
-// The contents of a file of tests/reference/gpt2, which have GPT-2's pinned digests; NULL if it has no such file.
+// The contents of a file of tests/reference/gpt2, which have GPT-2's pinned digests; NULL if it has
+// no such file.
 static const char *reference(const char *name, size_t *n)
 {
     static char bytes[2 << 20];
@@ -71,7 +72,8 @@ static const char *content(const char *path, size_t *n)
 
 static void answer(int client, const char *code, const char *body, size_t length, size_t sent)
 {
-    dprintf(client, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", code, length);
+    dprintf(client, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", code,
+            length);
     while (sent > 0) {
         ssize_t n = write(client, body, sent);
         if (n <= 0)
@@ -88,14 +90,17 @@ static void serve(int client, const char *path, size_t first)
     const char *body = content(path, &n);
     char code[128] = "200 OK";
     if (strncmp(path, "/page/", 6) == 0 || strncmp(path, "/busy/", 6) == 0 || !body) {
-        const char *s = path[1] == 'b' ? "500 Internal Server Error" : body ? "200 OK" : "404 Not Found";
+        const char *s = path[1] == 'b' ? "500 Internal Server Error"
+                        : body         ? "200 OK"
+                                       : "404 Not Found";
         answer(client, s, page, strlen(page), strlen(page));
         return;
     }
     if (strncmp(path, "/whole-only/", 12) == 0)
         first = 0;
     if (first > 0 && first < n)
-        snprintf(code, sizeof code, "206 Partial Content\r\nContent-Range: bytes %zu-%zu/%zu", first, n - 1, n);
+        snprintf(code, sizeof code, "206 Partial Content\r\nContent-Range: bytes %zu-%zu/%zu",
+                 first, n - 1, n);
     if (first >= n) {
         answer(client, "416 Range Not Satisfiable", NULL, 0, 0);
         return;
@@ -127,7 +132,8 @@ static void start(void)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert(listener >= 0 && bind(listener, (struct sockaddr *)&address, n) == 0 && listen(listener, 8) == 0);
+    cr_assert(listener >= 0 && bind(listener, (struct sockaddr *)&address, n) == 0 &&
+              listen(listener, 8) == 0);
     cr_assert(getsockname(listener, (struct sockaddr *)&address, &n) == 0);
     port = ntohs(address.sin_port);
     server = fork();
@@ -144,7 +150,8 @@ static void start(void)
 
 // ---- what the tests say ----
 
-// Runs a shell command in the folder; its exit code, and what it prints to either stream in `output`.
+// Runs a shell command in the folder; its exit code, and what it prints to either stream in
+// `output`.
 static char output[1 << 16];
 __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 {
@@ -166,7 +173,8 @@ static int fetch(const char *manner, const char *model)
 {
     char digest[SHA256_DIGEST_STRING_LENGTH];
     SHA256Data((const uint8_t *)weights(), WEIGHTS, digest);
-    return run("no_proxy='*' SHA256=%s MODEL_URL=http://127.0.0.1:%d/%s ./fetch.sh %s", digest, port, manner, model);
+    return run("no_proxy='*' SHA256=%s MODEL_URL=http://127.0.0.1:%d/%s ./fetch.sh %s", digest,
+               port, manner, model);
 }
 
 // The size of a file in the folder, -1 if there is none.
@@ -194,8 +202,10 @@ static void tear_down(void)
 
 TestSuite(fetch, .init = set_up, .fini = tear_down);
 
-#define assert_said(words) cr_assert(strstr(output, words), "expected \"%s\" in what was said: %s", words, output)
-#define assert_size(name, bytes) cr_assert_eq(size(name), bytes, name ": %ld bytes, not %ld", size(name), (long)(bytes))
+#define assert_said(words)                                                                         \
+    cr_assert(strstr(output, words), "expected \"%s\" in what was said: %s", words, output)
+#define assert_size(name, bytes)                                                                   \
+    cr_assert_eq(size(name), bytes, name ": %ld bytes, not %ld", size(name), (long)(bytes))
 
 Test(fetch, whole_then_already_here)
 {
@@ -210,7 +220,8 @@ Test(fetch, whole_then_already_here)
 
 Test(fetch, cut_connections_are_resumed)
 {
-    cr_assert_eq(fetch("cut", "a/b"), 0, "%s", output); // no answer holds the whole: only going on can end this
+    cr_assert_eq(fetch("cut", "a/b"), 0, "%s",
+                 output); // no answer holds the whole: only going on can end this
     assert_size("a/b/model.safetensors", WEIGHTS);
 }
 
@@ -218,16 +229,20 @@ Test(fetch, an_earlier_part_is_continued)
 {
     run("mkdir -p a/b");
     FILE *part = fopen(strcat(strcpy((char[512]){0}, folder), "/a/b/model.safetensors.part"), "wb");
-    cr_assert(part && fwrite(weights(), 1, WEIGHTS - 10, part) == WEIGHTS - 10 && fclose(part) == 0);
+    cr_assert(part && fwrite(weights(), 1, WEIGHTS - 10, part) == WEIGHTS - 10 &&
+              fclose(part) == 0);
     cr_assert_eq(fetch("cut", "a/b"), 0, "%s", output);
     assert_size("a/b/model.safetensors", WEIGHTS);
 }
 
 Test(fetch, a_part_that_cannot_be_continued_is_dropped)
 {
-    run("mkdir -p a/b; head -c 100 /dev/zero >a/b/model.safetensors.part"); // the server knows no ranges
+    run("mkdir -p a/b; head -c 100 /dev/zero >a/b/model.safetensors.part"); // the server knows no
+                                                                            // ranges
     cr_assert_eq(fetch("whole-only", "a/b"), 0, "%s", output);
-    run("rm a/b/model.safetensors; head -c 9000 /dev/zero >a/b/model.safetensors.part"); // longer than the file
+    run("rm a/b/model.safetensors; head -c 9000 /dev/zero >a/b/model.safetensors.part"); // longer
+                                                                                         // than the
+                                                                                         // file
     cr_assert_eq(fetch("good", "a/b"), 0, "%s", output);
     assert_size("a/b/model.safetensors", WEIGHTS);
 }
@@ -243,7 +258,8 @@ Test(fetch, a_whole_part_needs_no_server)
 
 Test(fetch, a_wrong_digest_leaves_nothing)
 {
-    run("mkdir -p a/b; head -c 100 /dev/zero >a/b/model.safetensors.part"); // continued, it is not the file
+    run("mkdir -p a/b; head -c 100 /dev/zero >a/b/model.safetensors.part"); // continued, it is not
+                                                                            // the file
     cr_assert_eq(fetch("good", "a/b"), 1, "%s", output);
     assert_said("not the file expected (SHA-256 ");
     assert_size("a/b/model.safetensors.part", -1);
@@ -261,7 +277,8 @@ Test(fetch, a_file_gone_bad_is_fetched_again)
 
 Test(fetch, pinned_digests)
 {
-    cr_assert_eq(fetch("good", "gpt2"), 1, "%s", output); // the tokenizer is GPT-2's own, the config is not
+    cr_assert_eq(fetch("good", "gpt2"), 1, "%s",
+                 output); // the tokenizer is GPT-2's own, the config is not
     assert_said("merges.txt: fetched, verified");
     assert_said("vocab.json: fetched, verified");
     assert_said("config.json: not the file expected");

@@ -1,5 +1,5 @@
-// What hostile files, endless streams, full disks and failing allocations may not do. Most of it was found by `make
-// fuzz`.
+// What hostile files, endless streams, full disks and failing allocations may not do. Most of it
+// was found by `make fuzz`.
 #include <criterion/criterion.h>
 #include <omp.h>
 #include <stdio.h>
@@ -52,13 +52,14 @@ Test(hostile, json_that_unfolds_is_refused)
     free(text);
 }
 
-// Jansson loses the end of a token whose buffer cannot grow: numbers then ended the program, strings were read beyond
-// their end.
+// Jansson loses the end of a token whose buffer cannot grow: numbers then ended the program,
+// strings were read beyond their end.
 Test(hostile, long_tokens_survive_every_failing_allocation)
 {
-    static const char text[] = "{\"a\": -0.1234567890123456789012345678901234567890e-1,"
-                               " \"a longer name than any buffer begins with\": \"and \\u00e9 a longer string: "
-                               "0123456789012345678901234567890123456789012345678901234567890123456789\"}";
+    static const char text[] =
+        "{\"a\": -0.1234567890123456789012345678901234567890e-1,"
+        " \"a longer name than any buffer begins with\": \"and \\u00e9 a longer string: "
+        "0123456789012345678901234567890123456789012345678901234567890123456789\"}";
     for (size_t n = 1;; n++) {
         json_t *root;
         memory_fail_at(n);
@@ -83,17 +84,19 @@ static void refuse_tokenizer(const char *name, char *text, size_t most, const ch
     memory_largest();
     support_assert_refused(tokenizer_load(support_folder, &t), parts);
     const size_t largest = memory_largest();
-    cr_assert_leq(largest, most, "%s: %zu bytes at once for a file of %zu", name, largest, strlen(text));
+    cr_assert_leq(largest, most, "%s: %zu bytes at once for a file of %zu", name, largest,
+                  strlen(text));
     free(text);
 }
 
 Test(hostile, lists_of_no_merges_make_no_tables)
 {
     enum { SIZE = 1 << 20, TABLES = 16 << 10 };
-    refuse_tokenizer("merges.txt", repeat("", "\n", "", SIZE), 4 * SIZE + TABLES, "merges.txt: line 1|blank");
+    refuse_tokenizer("merges.txt", repeat("", "\n", "", SIZE), 4 * SIZE + TABLES,
+                     "merges.txt: line 1|blank");
     unlink("merges.txt");
-    refuse_tokenizer("tokenizer.json", repeat("{\"model\": {\"merges\": [0", ",0", "]}}", SIZE), 8 * SIZE + TABLES,
-                     "tokenizer.json: merge 0");
+    refuse_tokenizer("tokenizer.json", repeat("{\"model\": {\"merges\": [0", ",0", "]}}", SIZE),
+                     8 * SIZE + TABLES, "tokenizer.json: merge 0");
 }
 
 // A vocabulary of fewer than 10 took every digit for an id.
@@ -104,14 +107,15 @@ Test(hostile, ids_beyond_a_small_vocabulary_are_refused)
     size_t count;
     for (char digit = '0'; digit <= '9'; digit++)
         for (uint64_t most = 0; most < 10; most++)
-            cr_assert_eq(input_whole(&digit, 1, most, &value), (uint64_t)(digit - '0') <= most, "%c up to %zu", digit,
-                         (size_t)most);
+            cr_assert_eq(input_whole(&digit, 1, most, &value), (uint64_t)(digit - '0') <= most,
+                         "%c up to %zu", digit, (size_t)most);
     support_assert_refused(input_ids("4,7", 3, 5, &ids, &count), "item 2|'7'|from 0 to 4");
     cr_assert(input_whole("18446744073709551615", 20, UINT64_MAX, &value) && value == UINT64_MAX);
     cr_assert_not(input_whole("18446744073709551616", 20, UINT64_MAX, &value));
 }
 
-// A line for the shell, the programs first in its path; what it printed, both streams, goes to `output`.
+// A line for the shell, the programs first in its path; what it printed, both streams, goes to
+// `output`.
 static int run_line(const char *line, char *output, size_t size)
 {
     char whole[4096];
@@ -124,8 +128,8 @@ static int run_line(const char *line, char *output, size_t size)
 
 Test(hostile, endless_streams_are_refused)
 {
-    static const char *const lines[] = {"naive - </dev/zero", "kvcache --ids @/dev/zero", "tokenize </dev/zero",
-                                        "tokenize --decode </dev/zero"};
+    static const char *const lines[] = {"naive - </dev/zero", "kvcache --ids @/dev/zero",
+                                        "tokenize </dev/zero", "tokenize --decode </dev/zero"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char output[2048];
         int code = run_line(lines[i], output, sizeof output);
@@ -141,12 +145,14 @@ Test(hostile, a_full_file_system_leaves_no_file)
     char output[2048];
     if (run_line("unshare -m mount -t tmpfs -o size=64k none .", output, sizeof output) != 0)
         cr_skip_test("no file system can be mounted here: %s", output);
-    int code = run_line("unshare -m sh -c 'mount -t tmpfs -o size=64k none . && cd \"$PWD\" && "
-                        "kvcache --print-ids --logits a.npy --ids 1 >/dev/null; echo \"exit status $?\"; ls -A'",
-                        output, sizeof output);
+    int code = run_line(
+        "unshare -m sh -c 'mount -t tmpfs -o size=64k none . && cd \"$PWD\" && "
+        "kvcache --print-ids --logits a.npy --ids 1 >/dev/null; echo \"exit status $?\"; ls -A'",
+        output, sizeof output);
     cr_assert_eq(code, 0);
     const char *end = strstr(output, "exit status 1\n");
-    cr_assert(strstr(output, "a.npy: No space left") && strstr(output, "free some space") && end, "%s", output);
+    cr_assert(strstr(output, "a.npy: No space left") && strstr(output, "free some space") && end,
+              "%s", output);
     cr_assert_str_eq(end, "exit status 1\n", "a file was left:\n%s", output);
 }
 
@@ -174,7 +180,8 @@ Test(hostile, decoders_survive_every_failing_allocation)
                 decoders[i]->destroy(d);
                 break;
             }
-            cr_assert_null(d, "%s, allocation %zu: a decoder after a failure", decoders[i]->name, n);
+            cr_assert_null(d, "%s, allocation %zu: a decoder after a failure", decoders[i]->name,
+                           n);
             support_assert_refused(s, "out of memory");
         }
     }

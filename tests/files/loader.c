@@ -1,4 +1,5 @@
-// The loader: packed weights equal the file's numbers, read independently; synthetic weights equal their definition.
+// The loader: packed weights equal the file's numbers, read independently; synthetic weights equal
+// their definition.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <math.h>
@@ -14,7 +15,8 @@
 #include "common/model/safetensors.h"
 #include "tests/support/support.h"
 
-// Where a test finds what a tensor should hold: select one by Hugging Face's name, then ask for its elements.
+// Where a test finds what a tensor should hold: select one by Hugging Face's name, then ask for its
+// elements.
 typedef struct source {
     void (*select)(struct source *s, const char *name, const config *c);
     float (*value)(const struct source *s, size_t i);
@@ -36,11 +38,12 @@ static uint32_t bits(float x)
 
 static void expect(float is, float should_be, const char *name, size_t i)
 {
-    cr_assert_eq(bits(is), bits(should_be), "%s, element %zu: %a instead of %a", name, i, (double)is,
-                 (double)should_be);
+    cr_assert_eq(bits(is), bits(should_be), "%s, element %zu: %a instead of %a", name, i,
+                 (double)is, (double)should_be);
 }
 
-static void expect_vector(source *s, const config *c, const char *name, const float *packed, size_t n)
+static void expect_vector(source *s, const config *c, const char *name, const float *packed,
+                          size_t n)
 {
     cr_assert_eq((uintptr_t)packed % 64, 0, "%s: not aligned", name);
     s->select(s, name, c);
@@ -48,8 +51,8 @@ static void expect_vector(source *s, const config *c, const char *name, const fl
         expect(packed[i], i < n ? s->value(s, i) : 0, name, i);
 }
 
-static void expect_linear(source *s, const config *c, const char *name, const linear *w, size_t K, size_t N,
-                          bool transposed)
+static void expect_linear(source *s, const config *c, const char *name, const linear *w, size_t K,
+                          size_t N, bool transposed)
 {
     cr_assert_eq(w->K, K, "%s: K is %zu", name, w->K);
     cr_assert_eq(w->N, N, "%s: N is %zu", name, w->N);
@@ -96,7 +99,8 @@ static void expect_model(source *s, const model *m)
     s->select(s, "wpe.weight", c);
     for (size_t t = 0; t < c->T; t++)
         for (size_t i = 0; i < padded(c->C); i++)
-            expect(m->wpe[t * padded(c->C) + i], i < c->C ? s->value(s, t * c->C + i) : 0, "wpe.weight", t * c->C + i);
+            expect(m->wpe[t * padded(c->C) + i], i < c->C ? s->value(s, t * c->C + i) : 0,
+                   "wpe.weight", t * c->C + i);
     for (size_t n = 0; n < c->L; n++)
         expect_layer(s, c, n, &m->layers[n]);
     expect_vector(s, c, "ln_f.weight", m->lnf.gain, c->C);
@@ -182,7 +186,8 @@ Test(loader, takes_a_head_of_its_own_and_skips_masks)
     support_model_add(file, "transformer.h.0.attn.bias", "U8", 4, (size_t[]){1, 1, c.T, c.T});
     support_model_add(file, "transformer.h.0.attn.masked_bias", "I32", 0, NULL);
     model *m = load_file(file);
-    source s = {.select = select_file, .value = tensor_value, .file = file, .prefix = "transformer."};
+    source s = {
+        .select = select_file, .value = tensor_value, .file = file, .prefix = "transformer."};
     expect_model(&s, m);
     s.prefix = "";
     expect_linear(&s, &c, "lm_head.weight", &m->head, c.C, c.V, true);
@@ -208,8 +213,10 @@ static void select_raw(source *s, const char *name, const config *c)
     (void)c;
     const json_t *entry = json_object_get(s->header, name);
     cr_assert_not_null(entry, "no tensor %s in the file", name);
-    snprintf(s->tensor.dtype, sizeof s->tensor.dtype, "%s", json_string_value(json_object_get(entry, "dtype")));
-    s->tensor.data = s->data + json_integer_value(json_array_get(json_object_get(entry, "data_offsets"), 0));
+    snprintf(s->tensor.dtype, sizeof s->tensor.dtype, "%s",
+             json_string_value(json_object_get(entry, "dtype")));
+    s->tensor.data =
+        s->data + json_integer_value(json_array_get(json_object_get(entry, "data_offsets"), 0));
 }
 
 static unsigned char *read_file(const char *dir, const char *name, size_t *n)
@@ -233,10 +240,14 @@ Test(loader, embedded_model_equals_its_file)
     unsigned char *file = read_file(model_default(), "model.safetensors", &n);
     size_t header_bytes = file[0] + 256u * file[1];
     json_t *header = json_loadb((const char *)file + 8, header_bytes, 0, NULL);
-    source s = {.select = select_raw, .value = tensor_value, .header = header, .data = file + 8 + header_bytes};
+    source s = {.select = select_raw,
+                .value = tensor_value,
+                .header = header,
+                .data = file + 8 + header_bytes};
     model *m = load(model_default());
     const config *c = &m->config;
-    cr_assert(c->L == 6 && c->C == 192 && c->H == 3 && c->F == 768 && c->V == 2048 && c->T == 1024 && c->eps == 1e-5f);
+    cr_assert(c->L == 6 && c->C == 192 && c->H == 3 && c->F == 768 && c->V == 2048 &&
+              c->T == 1024 && c->eps == 1e-5f);
     cr_assert_not(m->synthetic);
     expect_model(&s, m);
     model_free(m);
@@ -264,7 +275,8 @@ static void expect_widened(const char *dtype, unsigned infinity, int fraction_bi
         patterns[i] = (uint16_t)i;
     support_make_dir(dir);
     snprintf(path, sizeof path, "%s/all", dir);
-    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[65536],\"data_offsets\":[0,131072]}}", dtype);
+    snprintf(header, sizeof header,
+             "{\"x\":{\"dtype\":\"%s\",\"shape\":[65536],\"data_offsets\":[0,131072]}}", dtype);
     support_write_safetensors(dir, "all", strlen(header), header, patterns, sizeof patterns);
     safetensors *file;
     status s = safetensors_open(path, &file);
@@ -277,10 +289,11 @@ static void expect_widened(const char *dtype, unsigned infinity, int fraction_bi
     snprintf(t.dtype, sizeof t.dtype, "%s", dtype);
     for (unsigned i = 0; i < ALL; i++) {
         bool finite = (i & 0x7FFF) < infinity;
-        uint32_t special =
-            (i & 0x8000u) << 16 | 0x7F800000u | (i & ((1u << fraction_bits) - 1)) << (23 - fraction_bits);
+        uint32_t special = (i & 0x8000u) << 16 | 0x7F800000u |
+                           (i & ((1u << fraction_bits) - 1)) << (23 - fraction_bits);
         uint32_t should_be = finite ? bits(support_tensor_value(&t, i)) : special;
-        cr_assert_eq(bits(values[i]), should_be, "%s %04x: %08x instead of %08x", dtype, i, bits(values[i]), should_be);
+        cr_assert_eq(bits(values[i]), should_be, "%s %04x: %08x instead of %08x", dtype, i,
+                     bits(values[i]), should_be);
     }
 }
 
@@ -305,7 +318,8 @@ static void select_synthetic(source *s, const char *name, const config *c)
     for (const char *p = name; *p; p++)
         hash = (hash ^ (uint64_t)*p) * 1099511628211u;
     s->state = hash ^ s->seed;
-    bool gain = holds(name, "ln_") && holds(name, ".weight"), matrix = holds(name, ".c_") && holds(name, ".weight");
+    bool gain = holds(name, "ln_") && holds(name, ".weight"),
+         matrix = holds(name, ".c_") && holds(name, ".weight");
     s->offset = gain ? 1 : 0;
     int e = gain ? 3 : 5;
     if (matrix)
@@ -330,8 +344,8 @@ static void expect_synthetic(const char *name, config c, uint64_t seed)
     cr_assert(m->synthetic);
     cr_assert_str_eq(m->name, name);
     const config *is = &m->config;
-    cr_assert(is->L == c.L && is->C == c.C && is->H == c.H && is->F == c.F && is->V == c.V && is->T == c.T &&
-              is->eps == c.eps);
+    cr_assert(is->L == c.L && is->C == c.C && is->H == c.H && is->F == c.F && is->V == c.V &&
+              is->T == c.T && is->eps == c.eps);
     cr_assert_eq(m->head.panels, m->wte.panels, "not tied");
     expect_model(&s, m);
     model_free(m);
@@ -344,16 +358,18 @@ Test(loader, synthetic_weights_equal_their_definition)
     expect_synthetic("synthetic:T=3,V=2,H=1,C=17,L=1", (config){1, 17, 1, 68, 2, 3, 1e-5f}, 0);
     // Fan-ins that are powers of 4, where the scale changes.
     expect_synthetic("synthetic:L=1,C=16,H=1,V=3,T=2", (config){1, 16, 1, 64, 3, 2, 1e-5f}, 0);
-    expect_synthetic("synthetic:T=1,V=1,H=1,C=1,L=1,F=1,seed=0", (config){1, 1, 1, 1, 1, 1, 1e-5f}, 0);
+    expect_synthetic("synthetic:T=1,V=1,H=1,C=1,L=1,F=1,seed=0", (config){1, 1, 1, 1, 1, 1, 1e-5f},
+                     0);
 }
 
-// Its first element by hand: fnv1a64 and splitmix64 as published, so that the test above cannot share a mistake with
-// the code.
+// Its first element by hand: fnv1a64 and splitmix64 as published, so that the test above cannot
+// share a mistake with the code.
 Test(loader, synthetic_hash_is_the_published_one)
 {
     source s = {.seed = 0};
     select_synthetic(&s, "a", &(config){0});
-    cr_assert_eq(s.state, 0xAF63DC4C8601EC8Cu, "fnv1a64(\"a\") is %llx", (unsigned long long)s.state);
+    cr_assert_eq(s.state, 0xAF63DC4C8601EC8Cu, "fnv1a64(\"a\") is %llx",
+                 (unsigned long long)s.state);
     s.state = 0; // splitmix64 begins with e220a8397b1dcdaf from state 0
     s.offset = 0;
     s.scale = 1;
@@ -366,7 +382,8 @@ static void expect_config(const char *name, config c, uint64_t seed)
     uint64_t is_seed;
     status s = config_parse_synthetic(name, &is, &is_seed);
     cr_assert_null(s, "%s", s);
-    cr_assert(is.L == c.L && is.C == c.C && is.H == c.H && is.F == c.F && is.V == c.V && is.T == c.T && is.eps == 1e-5f,
+    cr_assert(is.L == c.L && is.C == c.C && is.H == c.H && is.F == c.F && is.V == c.V &&
+                  is.T == c.T && is.eps == 1e-5f,
               "%s: L=%zu C=%zu H=%zu F=%zu V=%zu T=%zu", name, is.L, is.C, is.H, is.F, is.V, is.T);
     cr_assert_eq(is_seed, seed);
 }
@@ -378,8 +395,10 @@ Test(loader, synthetic_names)
     expect_config("synthetic:774M", (config){36, 1280, 20, 5120, 50257, 1024, 0}, 0);
     expect_config("synthetic:1558M", (config){48, 1600, 25, 6400, 50257, 1024, 0}, 0);
     expect_config("synthetic:seed=7", (config){12, 768, 12, 3072, 50257, 1024, 0}, 7);
-    expect_config("synthetic:L=4,C=64,H=1,T=8192,V=256,seed=1", (config){4, 64, 1, 256, 256, 8192, 0}, 1);
-    expect_config("synthetic:F=16777216,T=16777216", (config){12, 768, 12, 16777216, 50257, 16777216, 0}, 0);
+    expect_config("synthetic:L=4,C=64,H=1,T=8192,V=256,seed=1",
+                  (config){4, 64, 1, 256, 256, 8192, 0}, 1);
+    expect_config("synthetic:F=16777216,T=16777216",
+                  (config){12, 768, 12, 16777216, 50257, 16777216, 0}, 0);
 }
 
 static void digest_of(const char *name, char hex[65])
@@ -434,7 +453,8 @@ static void expect_clean_failures(const char *name)
             return;
         }
         cr_assert_null(m, "allocation %zu: a model after a failure", n);
-        cr_assert_eq(next_descriptor(), descriptor, "allocation %zu: its failure leaves a file open", n);
+        cr_assert_eq(next_descriptor(), descriptor,
+                     "allocation %zu: its failure leaves a file open", n);
         support_assert_refused(s, "out of memory");
     }
 }

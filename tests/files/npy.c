@@ -116,7 +116,8 @@ Test(npy, a_full_disk_is_reported_and_leaves_nothing)
 
 Test(npy, a_disk_that_is_full_at_the_end_is_reported_too)
 {
-    limit_files(130); // the header and half a float, all of it still buffered when the file is closed
+    limit_files(
+        130); // the header and half a float, all of it still buffered when the file is closed
     npy_writer *w = create(1);
     cr_assert_null(npy_append(w, &(float){1}));
     status s = npy_close(w);

@@ -37,7 +37,8 @@ static void in_child(char **argv, FILE *in, FILE *out, FILE *messages)
     exit(tokenize_main(argc, argv));
 }
 
-// Runs `tokenize ARGUMENTS...` (the last is NULL); `out` NULL: standard output is a file that is read back.
+// Runs `tokenize ARGUMENTS...` (the last is NULL); `out` NULL: standard output is a file that is
+// read back.
 static result run_tokenize(char **argv, const char *input, size_t n, FILE *out)
 {
     FILE *in = tmpfile(), *messages = tmpfile(), *file = out ? out : tmpfile();
@@ -108,7 +109,8 @@ Test(tokenize, nothing_is_nothing)
     char *there[] = {"tokenize", NULL}, *back[] = {"tokenize", "--decode", NULL};
     for (int i = 0; i < 2; i++) {
         result r = run_tokenize(i ? back : there, "", 0, NULL);
-        cr_assert(r.code == 0 && r.out_bytes == 0, "exit status %d, %zu bytes", r.code, r.out_bytes);
+        cr_assert(r.code == 0 && r.out_bytes == 0, "exit status %d, %zu bytes", r.code,
+                  r.out_bytes);
         release(&r);
     }
 }
@@ -117,7 +119,8 @@ Test(tokenize, help)
 {
     char *argv[] = {"tokenize", "--help", NULL};
     result r = run_tokenize(argv, "", 0, NULL);
-    cr_assert(r.code == 0 && strstr(r.out, "--decode") && strstr(r.out, model_default()), "%s", r.out);
+    cr_assert(r.code == 0 && strstr(r.out, "--decode") && strstr(r.out, model_default()), "%s",
+              r.out);
     release(&r);
 }
 
@@ -135,12 +138,18 @@ Test(tokenize, bad_ids)
     static const struct {
         const char *ids, *parts;
     } cases[] = {
-        {"1\n2048\n", "item 2|2048|0 to 2047"}, {"1\n\n-1\n", "item 2|-1"}, {"x", "item 1"},  {"7x", "item 1|7x"},
-        {"99999999999999999999", "item 1"},     {"1.5", "item 1"},          {"+1", "item 1"},
+        {"1\n2048\n", "item 2|2048|0 to 2047"},
+        {"1\n\n-1\n", "item 2|-1"},
+        {"x", "item 1"},
+        {"7x", "item 1|7x"},
+        {"99999999999999999999", "item 1"},
+        {"1.5", "item 1"},
+        {"+1", "item 1"},
     };
     char *argv[] = {"tokenize", "--decode", NULL};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_refused(run_tokenize(argv, cases[i].ids, strlen(cases[i].ids), NULL), 1, cases[i].parts);
+        check_refused(run_tokenize(argv, cases[i].ids, strlen(cases[i].ids), NULL), 1,
+                      cases[i].parts);
     check_refused(run_tokenize(argv, "1\0", 2, NULL), 1, "item 1");
 }
 

@@ -1,5 +1,5 @@
-// The tokenizer: the ids GPT-2's own tokenizer gives, no byte lost, no slow path, and bad files refused by name and
-// line.
+// The tokenizer: the ids GPT-2's own tokenizer gives, no byte lost, no slow path, and bad files
+// refused by name and line.
 #include "common/text/tokenizer.h"
 
 #include <criterion/criterion.h>
@@ -68,7 +68,8 @@ static void check_text(const tokenizer *t, const char *text, size_t n, const jso
 {
     size_t count;
     int *ids = encode(t, text, n, &count);
-    cr_assert_eq(count, json_array_size(expected), "\"%s\": %zu ids, not %zu", text, count, json_array_size(expected));
+    cr_assert_eq(count, json_array_size(expected), "\"%s\": %zu ids, not %zu", text, count,
+                 json_array_size(expected));
     for (size_t i = 0; i < count; i++) {
         long long id = json_integer_value(json_array_get(expected, i));
         cr_assert_eq(ids[i], id, "\"%s\": id %zu is %d, not %lld", text, i, ids[i], id);
@@ -86,7 +87,8 @@ static void check_reference(const char *dir)
     cr_assert_eq(json_array_size(texts), 300, "%zu texts", json_array_size(texts));
     for (size_t i = 0; i < json_array_size(texts); i++) {
         const json_t *entry = json_array_get(texts, i), *text = json_object_get(entry, "text");
-        check_text(t, json_string_value(text), json_string_length(text), json_object_get(entry, "ids"));
+        check_text(t, json_string_value(text), json_string_length(text),
+                   json_object_get(entry, "ids"));
     }
     json_decref(texts);
     tokenizer_free(t);
@@ -104,7 +106,8 @@ static json_t *gpt2_merges(bool split)
     for (char *line; (line = strtok(NULL, "\n"));) {
         char *space = strchr(line, ' ');
         int left = (int)(space - line);
-        json_array_append_new(merges, split ? json_pack("[s%s]", line, left, space + 1) : json_string(line));
+        json_array_append_new(merges, split ? json_pack("[s%s]", line, left, space + 1)
+                                            : json_string(line));
     }
     memory_free(text);
     return merges;
@@ -115,7 +118,8 @@ static void check_tokenizer_json(bool split)
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
     json_t *vocab = json_load_file(GPT2 "/vocab.json", 0, NULL);
-    json_t *root = json_pack("{s:{s:s,s:o,s:o}}", "model", "type", "BPE", "vocab", vocab, "merges", gpt2_merges(split));
+    json_t *root = json_pack("{s:{s:s,s:o,s:o}}", "model", "type", "BPE", "vocab", vocab, "merges",
+                             gpt2_merges(split));
     char *text = json_dumps(root, JSON_ENSURE_ASCII);
     support_write(dir, "tokenizer.json", text, strlen(text));
     free(text);
@@ -161,8 +165,8 @@ Test(tokenizer, embedded_model)
     cr_assert_eq(tokenizer_size(t), 2048);
     cr_assert_eq(tokenizer_end_of_text(t), 2047);
     const char *bytes = tokenizer_decode(t, 2047, &length);
-    cr_assert(length == strlen(end) && memcmp(bytes, end, length) == 0, "the last token is \"%.*s\"", (int)length,
-              bytes);
+    cr_assert(length == strlen(end) && memcmp(bytes, end, length) == 0,
+              "the last token is \"%.*s\"", (int)length, bytes);
     int *ids = encode(t, end, strlen(end), &count);
     cr_assert_gt(count, 1, "the end of text in a text must be ordinary text");
     memory_free(ids);
@@ -189,7 +193,8 @@ Test(tokenizer, every_byte_is_a_token)
         size_t count;
         char text = (char)byte;
         int *ids = encode(t, &text, 1, &count);
-        cr_assert(count == 1 && ids[0] < 256 && !seen[ids[0]], "byte %d: %zu ids, first %d", byte, count, ids[0]);
+        cr_assert(count == 1 && ids[0] < 256 && !seen[ids[0]], "byte %d: %zu ids, first %d", byte,
+                  count, ids[0]);
         seen[ids[0]] = true;
         memory_free(ids);
     }
@@ -219,10 +224,12 @@ static void spell(unsigned char byte, char out[3])
         else if (b < byte && !visible)
             code++;
     }
-    snprintf(out, 3, code < 128 ? "%c" : "%c%c", code < 128 ? code : 0xC0 | code >> 6, 0x80 | (code & 0x3F));
+    snprintf(out, 3, code < 128 ? "%c" : "%c%c", code < 128 ? code : 0xC0 | code >> 6,
+             0x80 | (code & 0x3F));
 }
 
-// Whether the boundary of left and right lies within a word: then, and only then, a merge across it takes place.
+// Whether the boundary of left and right lies within a word: then, and only then, a merge across it
+// takes place.
 static bool is_one_word(const char *left, const char *right)
 {
     char text[64], merges[16], a[3], b[3];
@@ -247,8 +254,8 @@ typedef struct boundary {
 static void check_boundaries(const boundary *cases, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        cr_assert_eq(is_one_word(cases[i].left, cases[i].right), cases[i].one_word, "case %zu: \"%s\" + \"%s\"", i,
-                     cases[i].left, cases[i].right);
+        cr_assert_eq(is_one_word(cases[i].left, cases[i].right), cases[i].one_word,
+                     "case %zu: \"%s\" + \"%s\"", i, cases[i].left, cases[i].right);
 }
 
 #define CHECK_BOUNDARIES(cases) check_boundaries(cases, sizeof(cases) / sizeof *(cases))
@@ -256,8 +263,9 @@ static void check_boundaries(const boundary *cases, size_t n)
 Test(tokenizer, contractions_are_lower_case)
 {
     const boundary cases[] = {
-        {"'", "s", true},   {"'", "S", false}, {"'", "re", true},  {"'", "RE", false}, {"'l", "l", true},
-        {"x", "'s", false}, {"'", "x", false}, {"'s", "x", false}, {".", "'s", true},  {" ", "'s", true},
+        {"'", "s", true},  {"'", "S", false},  {"'", "re", true}, {"'", "RE", false},
+        {"'l", "l", true}, {"x", "'s", false}, {"'", "x", false}, {"'s", "x", false},
+        {".", "'s", true}, {" ", "'s", true},
     };
     CHECK_BOUNDARIES(cases);
 }
@@ -265,9 +273,11 @@ Test(tokenizer, contractions_are_lower_case)
 Test(tokenizer, letters_digits_and_the_rest)
 {
     const boundary cases[] = {
-        {"a", "é", true}, {"a", "漢", true},     {"a", "ª", true},  {"a", "1", false},      {"1", "٣", true},
-        {"1", "²", true}, {"1", "Ⅷ", true},      {"a", "_", false}, {"e", "\u0301", false}, {"\u0301", ".", true},
-        {".", "😀", true}, {"👩", "\u200D", true}, {" ", "😀", true},  {"\uE000", ".", true},  {"a", "\U0001D4B3", true},
+        {"a", "é", true},      {"a", "漢", true},     {"a", "ª", true},
+        {"a", "1", false},     {"1", "٣", true},      {"1", "²", true},
+        {"1", "Ⅷ", true},      {"a", "_", false},     {"e", "\u0301", false},
+        {"\u0301", ".", true}, {".", "😀", true},      {"👩", "\u200D", true},
+        {" ", "😀", true},      {"\uE000", ".", true}, {"a", "\U0001D4B3", true},
     };
     CHECK_BOUNDARIES(cases);
 }
@@ -275,11 +285,12 @@ Test(tokenizer, letters_digits_and_the_rest)
 Test(tokenizer, white_space_is_unicodes)
 {
     const boundary cases[] = {
-        {".", "\u180E", true},  {".", "\u200B", true},        {".", "\uFEFF", true},  {".", "\x1C", true},
-        {".", "\t", false},     {".", "\v", false},           {".", "\r", false},     {".", "\xC2\x85", false},
-        {".", "\u00A0", false}, {".", "\u1680", false},       {".", "\u2000", false}, {".", "\u200A", false},
-        {".", "\u2028", false}, {".", "\u2029", false},       {".", "\u202F", false}, {".", "\u205F", false},
-        {".", "\u3000", false}, {"\xC2\x85", "\u2028", true},
+        {".", "\u180E", true},  {".", "\u200B", true},    {".", "\uFEFF", true},
+        {".", "\x1C", true},    {".", "\t", false},       {".", "\v", false},
+        {".", "\r", false},     {".", "\xC2\x85", false}, {".", "\u00A0", false},
+        {".", "\u1680", false}, {".", "\u2000", false},   {".", "\u200A", false},
+        {".", "\u2028", false}, {".", "\u2029", false},   {".", "\u202F", false},
+        {".", "\u205F", false}, {".", "\u3000", false},   {"\xC2\x85", "\u2028", true},
     };
     CHECK_BOUNDARIES(cases);
 }
@@ -287,8 +298,9 @@ Test(tokenizer, white_space_is_unicodes)
 Test(tokenizer, the_last_space_goes_with_the_word)
 {
     const boundary cases[] = {
-        {" ", "a", true},   {"\t ", "a", true},   {"a", " b", false}, {"\t", " a", false}, {"\t", " ", true},
-        {"\n", "a", false}, {"\t", "\na", false}, {"\t", "\n", true}, {" ", "\n", true},   {"\u00A0", "a", false},
+        {" ", "a", true},  {"\t ", "a", true},     {"a", " b", false},   {"\t", " a", false},
+        {"\t", " ", true}, {"\n", "a", false},     {"\t", "\na", false}, {"\t", "\n", true},
+        {" ", "\n", true}, {"\u00A0", "a", false},
     };
     CHECK_BOUNDARIES(cases);
 }
@@ -306,8 +318,9 @@ Test(tokenizer, bytes_that_are_not_utf8_stand_alone)
         {"\x80", "a", false},
         {"a", "\x80", false},
         {" ", "\x80", false},
-        {"\t", " \xFF", true}, // the valid run ends behind the space: nothing follows that would take it
-        {"\t", " .", false},   // as it does here
+        {"\t", " \xFF",
+         true}, // the valid run ends behind the space: nothing follows that would take it
+        {"\t", " .", false}, // as it does here
     };
     CHECK_BOUNDARIES(cases);
 }
@@ -323,9 +336,9 @@ static uint64_t next_random(uint64_t *state)
 // Up to 300 bytes of characters, broken characters and noise.
 static size_t random_text(uint64_t *state, char text[300])
 {
-    static const char *const pieces[] = {"a",        " ",    "  ",       "\n",    "'s",           "'S",
-                                         "The",      "12",   "\xC3\xA9", "漢",    "\xF0\x9F\x92", "\xED\xA0\x80",
-                                         "\xC0\xAF", "\xF5", "\xC2\x85", "\u0301"};
+    static const char *const pieces[] = {
+        "a",        " ",  "  ",           "\n",           "'s",       "'S",   "The",      "12",
+        "\xC3\xA9", "漢", "\xF0\x9F\x92", "\xED\xA0\x80", "\xC0\xAF", "\xF5", "\xC2\x85", "\u0301"};
     size_t n = 0;
     for (size_t length = next_random(state) % 290; n < length;) {
         size_t piece = next_random(state) % 24;
@@ -345,7 +358,8 @@ Test(tokenizer, no_byte_is_lost)
     for (int round = 0; round < 5000; round++) {
         char text[300];
         size_t n = random_text(&state, text), lost = first_lost_byte(t, text, n);
-        cr_assert_eq(lost, n, "seed %llu, round %d: byte %zu of %zu is lost", (unsigned long long)seed, round, lost, n);
+        cr_assert_eq(lost, n, "seed %llu, round %d: byte %zu of %zu is lost",
+                     (unsigned long long)seed, round, lost, n);
     }
     tokenizer_free(t);
 }
@@ -394,7 +408,8 @@ Test(tokenizer, a_megabyte_of_anything_is_quick)
     tokenizer *t = load(GPT2);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double seconds = encode_seconds(t, cases[i].piece, cases[i].length);
-        for (int again = 0; again < 4 && seconds >= limit; again++) // another process may have had the core
+        for (int again = 0; again < 4 && seconds >= limit;
+             again++) // another process may have had the core
             seconds = encode_seconds(t, cases[i].piece, cases[i].length);
         cr_assert_lt(seconds, limit, "1 MB of %s: %.3f s", cases[i].what, seconds);
     }
@@ -442,10 +457,11 @@ Test(tokenizer, bad_merges_are_refused)
 Test(tokenizer, a_merge_may_not_make_the_end_of_text)
 {
     tokenizer *t;
-    support_assert_refused(load_merges("< |\ne n\nd o\nf t\ne x\nt |\nen do\nft ex\nendo ftex\n<| endoftex\nt| >\n"
-                                       "<|endoftex t|>\n",
-                                       &t),
-                           "merges.txt|<|endoftext");
+    support_assert_refused(
+        load_merges("< |\ne n\nd o\nf t\ne x\nt |\nen do\nft ex\nendo ftex\n<| endoftex\nt| >\n"
+                    "<|endoftex t|>\n",
+                    &t),
+        "merges.txt|<|endoftext");
 }
 
 // Loads a directory of one or two files.
@@ -470,7 +486,8 @@ Test(tokenizer, bad_tokenizer_json_is_refused)
     } cases[] = {
         {"", "tokenizer.json|JSON"},
         {"{\"model\":{\"merges\":[\"a b\"", "tokenizer.json|line 1|JSON"},
-        {"{\"model\":{\"merges\":[\"a b\"],\"merges\":[\"a b\"]}}", "tokenizer.json|JSON|duplicate"},
+        {"{\"model\":{\"merges\":[\"a b\"],\"merges\":[\"a b\"]}}",
+         "tokenizer.json|JSON|duplicate"},
         {"[]", "tokenizer.json|no object"},
         {"{\"model\":{}}", "tokenizer.json|0 merges"},
         {"{\"model\":{\"merges\":[]}}", "tokenizer.json|0 merges"},
@@ -482,14 +499,16 @@ Test(tokenizer, bad_tokenizer_json_is_refused)
         {"{\"model\":{\"merges\":[[\"\",\"a\"]]}}", "tokenizer.json|merge 0|alphabet"},
         {"{\"model\":{\"merges\":[\"ab\"]}}", "tokenizer.json|merge 0|space between"},
         {"{\"model\":{\"merges\":[\"\"]}}", "tokenizer.json|merge 0|blank"},
-        {"{\"model\":{\"merges\":[\"a b\",[\"a\",\"b\"]]}}", "tokenizer.json|merge 1|there already"},
+        {"{\"model\":{\"merges\":[\"a b\",[\"a\",\"b\"]]}}",
+         "tokenizer.json|merge 1|there already"},
         {"{\"model\":{\"merges\":[\"a b\"],\"vocab\":{}}}", "tokenizer.json|0 tokens|258"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         support_assert_refused(load_files(NULL, "tokenizer.json", cases[i].json), cases[i].parts);
 }
 
-// The vocabulary that the merge "a b" asks for, with one key's value changed: to `value`, or to another key.
+// The vocabulary that the merge "a b" asks for, with one key's value changed: to `value`, or to
+// another key.
 static char *vocabulary(const char *key, json_t *value, const char *new_key)
 {
     json_t *all = json_object();
@@ -568,7 +587,8 @@ static size_t run_with_failure(const char *dir, size_t n)
         s = tokenizer_encode(t, text, sizeof text, &ids, &count);
     size_t allocations = memory_fail_at(0);
     if (s)
-        cr_assert(n > 0 && strstr(s, "memory"), "allocation %zu fails: \"%s\" does not speak of memory", n, s);
+        cr_assert(n > 0 && strstr(s, "memory"),
+                  "allocation %zu fails: \"%s\" does not speak of memory", n, s);
     else
         cr_assert_gt(count, 0, "allocation %zu fails: no ids and no failure", n);
     memory_free(ids);

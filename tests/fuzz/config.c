@@ -5,7 +5,8 @@
 
 #include "tests/fuzz/fuzz.h"
 
-// Jansson doubles an array of pointers as it grows: up to 16 bytes for the 2 of "0,". Besides: its first few objects.
+// Jansson doubles an array of pointers as it grows: up to 16 bytes for the 2 of "0,". Besides: its
+// first few objects.
 const fuzz_limit fuzz_allocation = {8, 16 << 10};
 
 void fuzz_prepare(void)

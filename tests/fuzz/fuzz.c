@@ -1,4 +1,5 @@
-// The frame of every fuzz target, between libFuzzer (https://llvm.org/docs/LibFuzzer.html) and fuzz_run.
+// The frame of every fuzz target, between libFuzzer (https://llvm.org/docs/LibFuzzer.html) and
+// fuzz_run.
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>

@@ -1,4 +1,5 @@
-// What the fuzz targets share: a folder for the files that are read, and a watch over what is allocated.
+// What the fuzz targets share: a folder for the files that are read, and a watch over what is
+// allocated.
 #ifndef LOCKSTEP_TESTS_FUZZ_H
 #define LOCKSTEP_TESTS_FUZZ_H
 
@@ -8,13 +9,14 @@
 #include "common/base/status.h"
 #include "common/text/tokenizer.h"
 
-// The largest allocation that an input of n bytes may cause: times * n + besides. A number in a file that is believed
-// without being checked shows here first.
+// The largest allocation that an input of n bytes may cause: times * n + besides. A number in a
+// file that is believed without being checked shows here first.
 typedef struct fuzz_limit {
     size_t times, besides;
 } fuzz_limit;
 
-// Each target defines these three. `prepare` runs once; `run` takes one input and aborts where it is not handled well.
+// Each target defines these three. `prepare` runs once; `run` takes one input and aborts where it
+// is not handled well.
 extern const fuzz_limit fuzz_allocation;
 void fuzz_prepare(void);
 void fuzz_run(const uint8_t *data, size_t n);

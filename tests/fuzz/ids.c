@@ -1,4 +1,5 @@
-// A list of token ids, as --ids takes it. Input: two bytes for the size of the vocabulary, then the list.
+// A list of token ids, as --ids takes it. Input: two bytes for the size of the vocabulary, then the
+// list.
 #include <assert.h>
 
 #include "common/base/input.h"

@@ -1,6 +1,6 @@
 // model.safetensors, beside a good config.json: its header, its tensors, and loading it.
-// Input: a header {...}, a zero byte, the data, to which the length is added; or, if it begins otherwise, the file as
-// it is.
+// Input: a header {...}, a zero byte, the data, to which the length is added; or, if it begins
+// otherwise, the file as it is.
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +16,10 @@ const fuzz_limit fuzz_allocation = {4, 512 << 10};
 
 void fuzz_prepare(void)
 {
-    static const char config[] = "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_layer\": 1,"
-                                 "\"n_embd\": 1, \"n_head\": 1, \"n_inner\": 1, \"n_positions\": 1, \"vocab_size\": 2,"
-                                 "\"layer_norm_epsilon\": 1e-5}";
+    static const char config[] =
+        "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_layer\": 1,"
+        "\"n_embd\": 1, \"n_head\": 1, \"n_inner\": 1, \"n_positions\": 1, \"vocab_size\": 2,"
+        "\"layer_norm_epsilon\": 1e-5}";
     fuzz_write("config.json", (const uint8_t *)config, strlen(config));
 }
 
@@ -39,7 +40,8 @@ static void write_file(const uint8_t *data, size_t n)
     fuzz_write("model.safetensors", file, LENGTH + header + rest);
 }
 
-// Every tensor is found by its name and can be read to its last number, unless its dtype is refused.
+// Every tensor is found by its name and can be read to its last number, unless its dtype is
+// refused.
 static void read_tensors(const char *path)
 {
     safetensors *file;
@@ -54,7 +56,8 @@ static void read_tensors(const char *path)
         for (size_t d = 0; d < t->rank; d++)
             count *= t->shape[d];
         assert(safetensors_find(file, t->name) == t);
-        fuzz_done(safetensors_read(file, t, count < 64 ? 0 : count - 64, count < 64 ? count : 64, values));
+        fuzz_done(safetensors_read(file, t, count < 64 ? 0 : count - 64, count < 64 ? count : 64,
+                                   values));
     }
     safetensors_close(file);
 }

@@ -26,7 +26,8 @@ void fuzz_run(const uint8_t *data, size_t n)
     if (!fuzz_done(config_parse_synthetic(name, &c, &seed)) || model_packed_bytes(&c, true) > SMALL)
         return;
     assert(fuzz_done(model_load(name, &m)));
-    assert(m->config.L == c.L && m->config.V == c.V && m->block_bytes == model_packed_bytes(&c, true));
+    assert(m->config.L == c.L && m->config.V == c.V &&
+           m->block_bytes == model_packed_bytes(&c, true));
     assert(fuzz_done(model_digest(m, hex)) && strlen(hex) == 64);
     model_free(m);
 }

@@ -4,7 +4,8 @@
 #include "common/model/model.h"
 #include "tests/fuzz/fuzz.h"
 
-// A word of the text takes up to three candidates of 8 bytes for each of its bytes. Besides: a number for each token.
+// A word of the text takes up to three candidates of 8 bytes for each of its bytes. Besides: a
+// number for each token.
 const fuzz_limit fuzz_allocation = {24, 16 << 10};
 
 static tokenizer *embedded;

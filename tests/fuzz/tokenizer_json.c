@@ -5,8 +5,8 @@
 
 enum { WORDS = 512 }; // bytes of the input that serve as text, too: they spell the merges
 
-// Jansson doubles an array of pointers as it grows: up to 16 bytes for the 2 of "0,". Besides: the tables of 256
-// bytes, and the candidates of WORDS bytes of text.
+// Jansson doubles an array of pointers as it grows: up to 16 bytes for the 2 of "0,". Besides: the
+// tables of 256 bytes, and the candidates of WORDS bytes of text.
 const fuzz_limit fuzz_allocation = {8, 16 << 10};
 
 void fuzz_prepare(void)

@@ -1,13 +1,13 @@
-// The cached decoder with one vice, which the environment variable VICE names, from step number FROM on; or, compiled
-// with -DTABLE_..., with a table that is wrong.
+// The cached decoder with one vice, which the environment variable VICE names, from step number
+// FROM on; or, compiled with -DTABLE_..., with a table that is wrong.
 #include <fenv.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/decoder.h"
 #include "common/base/status.h"
+#include "common/decoder.h"
 #include "kvcache/kvcache.h"
 
 static long steps;
@@ -82,4 +82,5 @@ enum { HAS_RESET = 1 };
 #endif
 
 // Nothing behind destroy: logits only.
-const decoder_api lockstep_decoder = {VERSION, NAME, create, step, HAS_RESET ? reset : NULL, destroy, NULL, NULL, NULL};
+const decoder_api lockstep_decoder = {VERSION, NAME, create, step, HAS_RESET ? reset : NULL,
+                                      destroy, NULL, NULL,   NULL};

@@ -35,7 +35,8 @@ command_run command_call(command *which, const char *const *arguments)
     for (; arguments[argc]; argc++)
         argv[argc] = (char *)arguments[argc];
     FILE *caught = tmpfile(), *nowhere = fopen("/dev/null", "w");
-    int out = command_redirect(STDOUT_FILENO, caught), err = command_redirect(STDERR_FILENO, nowhere);
+    int out = command_redirect(STDOUT_FILENO, caught),
+        err = command_redirect(STDERR_FILENO, nowhere);
     r.s = which(argc, argv, &r.exit_code);
     command_restore(STDERR_FILENO, err);
     command_restore(STDOUT_FILENO, out);
@@ -95,7 +96,8 @@ size_t command_split(const char *line, char fields[32][64])
     return n;
 }
 
-void command_assert_survives_failed_allocations(command *which, const char *const *arguments, void prepare(void))
+void command_assert_survives_failed_allocations(command *which, const char *const *arguments,
+                                                void prepare(void))
 {
     size_t allocations = 0;
     for (size_t n = 0; n <= allocations; n++) { // first without a failure
@@ -106,7 +108,7 @@ void command_assert_survives_failed_allocations(command *which, const char *cons
         size_t made = memory_fail_at(0);
         allocations = n == 0 ? made : allocations;
         cr_assert(allocations > 10, "%zu allocations", allocations);
-        cr_assert(n == 0 ? !r.s : !!r.s, "allocation %zu of %zu failed, and %s said: %s", n, allocations, arguments[0],
-                  r.s ? r.s : "nothing");
+        cr_assert(n == 0 ? !r.s : !!r.s, "allocation %zu of %zu failed, and %s said: %s", n,
+                  allocations, arguments[0], r.s ? r.s : "nothing");
     }
 }

@@ -1,4 +1,5 @@
-// What tests share: temporary directories, model files made to order, checks of messages. Nothing here uses the loader.
+// What tests share: temporary directories, model files made to order, checks of messages. Nothing
+// here uses the loader.
 #include "tests/support/support.h"
 
 #include <criterion/criterion.h>
@@ -10,13 +11,14 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-// A disk may take 20 ms to replace a file, where another program writes to it, and some tests replace thousands: memory
-// if there is plenty.
+// A disk may take 20 ms to replace a file, where another program writes to it, and some tests
+// replace thousands: memory if there is plenty.
 static const char *usual_parent(void)
 {
     struct statvfs memory;
     const char *in_memory = "/dev/shm";
-    bool roomy = statvfs(in_memory, &memory) == 0 && (double)memory.f_bavail * (double)memory.f_frsize > 4e9;
+    bool roomy =
+        statvfs(in_memory, &memory) == 0 && (double)memory.f_bavail * (double)memory.f_frsize > 4e9;
     return roomy && access(in_memory, W_OK) == 0 ? in_memory : "/tmp";
 }
 
@@ -118,8 +120,8 @@ static void append_length(FILE *f, uint64_t length)
         fputc((int)(length >> 8 * i & 0xFF), f);
 }
 
-void support_write_safetensors(const char *dir, const char *name, uint64_t length, const char *header, const void *data,
-                               size_t data_bytes)
+void support_write_safetensors(const char *dir, const char *name, uint64_t length,
+                               const char *header, const void *data, size_t data_bytes)
 {
     FILE *f = create(dir, name);
     append_length(f, length);
@@ -146,8 +148,8 @@ static void fill(support_tensor *t, uint32_t state)
     }
 }
 
-support_tensor *support_model_add(support_model *m, const char *name, const char *dtype, size_t rank,
-                                  const size_t *shape)
+support_tensor *support_model_add(support_model *m, const char *name, const char *dtype,
+                                  size_t rank, const size_t *shape)
 {
     cr_assert_lt(m->count, SUPPORT_TENSORS, "too many tensors for a test");
     support_tensor *t = &m->tensors[m->count++];
@@ -242,8 +244,10 @@ static void write_config(const config *c, const char *dir)
 {
     FILE *f = create(dir, "config.json");
     fprintf(f,
-            "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_layer\": %zu, \"n_embd\": %zu,\n"
-            " \"n_head\": %zu, \"n_inner\": %zu, \"vocab_size\": %zu, \"n_positions\": %zu, \"layer_norm_epsilon\": "
+            "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_layer\": %zu, "
+            "\"n_embd\": %zu,\n"
+            " \"n_head\": %zu, \"n_inner\": %zu, \"vocab_size\": %zu, \"n_positions\": %zu, "
+            "\"layer_norm_epsilon\": "
             "%.9g}\n",
             c->L, c->C, c->H, c->F, c->V, c->T, (double)c->eps);
     fclose(f);
@@ -286,7 +290,8 @@ static float small_float(unsigned bits, int fraction_bits)
     int exponent = (int)(bits >> fraction_bits & ((1u << exponent_bits) - 1));
     int fraction = (int)(bits & ((1u << fraction_bits) - 1));
     double hidden = exponent == 0 ? 0 : 1 << fraction_bits;
-    double magnitude = ldexp(hidden + fraction, (exponent == 0 ? 1 : exponent) - bias - fraction_bits);
+    double magnitude =
+        ldexp(hidden + fraction, (exponent == 0 ? 1 : exponent) - bias - fraction_bits);
     return (float)(bits & 0x8000u ? -magnitude : magnitude);
 }
 
@@ -294,7 +299,8 @@ float support_tensor_value(const support_tensor *t, size_t i)
 {
     float value;
     if (element_bytes(t->dtype) == 2)
-        return small_float(t->data[2 * i] | (unsigned)t->data[2 * i + 1] << 8, strcmp(t->dtype, "F16") == 0 ? 10 : 7);
+        return small_float(t->data[2 * i] | (unsigned)t->data[2 * i + 1] << 8,
+                           strcmp(t->dtype, "F16") == 0 ? 10 : 7);
     memcpy(&value, t->data + 4 * i, sizeof value);
     return value;
 }

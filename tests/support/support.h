@@ -1,4 +1,5 @@
-// What tests share: temporary directories, model files made to order (and then spoilt), and checks of messages.
+// What tests share: temporary directories, model files made to order (and then spoilt), and checks
+// of messages.
 #ifndef LOCKSTEP_TESTS_SUPPORT_H
 #define LOCKSTEP_TESTS_SUPPORT_H
 
@@ -6,12 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/model/config.h"
 #include "common/base/status.h"
+#include "common/model/config.h"
 
 enum { SUPPORT_PATH = 512, SUPPORT_TENSORS = 64, SUPPORT_NAME = 64 };
 
-// A fresh directory below $TMPDIR, or else in memory or /tmp; support_remove_dir removes it with the files in it.
+// A fresh directory below $TMPDIR, or else in memory or /tmp; support_remove_dir removes it with
+// the files in it.
 void support_make_dir(char dir[SUPPORT_PATH]);
 
 // The same for each test of a suite, which runs in it: for .init and .fini.
@@ -29,12 +31,13 @@ char *support_read(const char *dir, const char *name, size_t *n);
 // How many files DIR has.
 size_t support_count(const char *dir);
 
-// Fails the test unless s is a failure in one line that holds each of `parts`, which are separated by '|'.
+// Fails the test unless s is a failure in one line that holds each of `parts`, which are separated
+// by '|'.
 void support_assert_refused(status s, const char *parts);
 
 // A safetensors file: length, header, data. `length` is what the file says its header has.
-void support_write_safetensors(const char *dir, const char *name, uint64_t length, const char *header, const void *data,
-                               size_t data_bytes);
+void support_write_safetensors(const char *dir, const char *name, uint64_t length,
+                               const char *header, const void *data, size_t data_bytes);
 
 // One tensor of a file to be written. Values are arbitrary bits, all finite.
 typedef struct support_tensor {
@@ -56,8 +59,8 @@ typedef struct support_model {
 support_model *support_model_make(config c, const char *dtype, const char *prefix);
 void support_model_free(support_model *m);
 
-support_tensor *support_model_add(support_model *m, const char *name, const char *dtype, size_t rank,
-                                  const size_t *shape);
+support_tensor *support_model_add(support_model *m, const char *name, const char *dtype,
+                                  size_t rank, const size_t *shape);
 support_tensor *support_model_find(support_model *m, const char *name); // NULL if there is none
 void support_model_drop(support_model *m, const char *name);
 
