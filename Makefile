@@ -66,7 +66,7 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 	@$(MAKE) --no-print-directory plots
 
 # Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.
-PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/kv/*.c common/math/*.c common/base/memory.c common/base/status.c))
+PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/kv/*.c common/math/*.c common/base/input.c common/base/memory.c common/base/status.c))
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
 mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c
 	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }

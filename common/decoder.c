@@ -1,7 +1,7 @@
 // What every decoder asks of the tokens it is given.
 #include "common/decoder.h"
 
-status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T)
+status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T, size_t wanted)
 {
     if (T == 0)
         return status_fail("a step needs at least one token");
@@ -9,10 +9,13 @@ status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T)
         return status_fail("%zu tokens are more than the %zu this decoder was made for: create it "
                            "with a larger T_max",
                            T, T_max);
+    if (wanted == 0 || wanted > T)
+        return status_fail("logits of %zu rows are wanted, but the step has %zu: ask for 1 to %zu",
+                           wanted, T, T);
     for (size_t t = 0; t < T; t++)
         if (tokens[t] < 0 || (size_t)tokens[t] >= m->config.V)
-            return status_fail(
-                "token id %d at position %zu is outside 0..%zu: use ids of this model's vocabulary",
-                tokens[t], t, m->config.V - 1);
+            return status_fail("token id %d at position %zu is outside 0..%zu: use ids of this "
+                               "model's vocabulary",
+                               tokens[t], t, m->config.V - 1);
     return NULL;
 }

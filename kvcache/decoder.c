@@ -1,6 +1,8 @@
 // A GPT-2 decoder that keeps K and V: every step computes only the rows it has not seen.
+#include <string.h>
+
 #include "common/base/memory.h"
-#include "common/kv/attention.h"
+#include "common/kv/kv.h"
 #include "common/math/rowops.h"
 #include "kvcache/kvcache.h"
 
@@ -8,7 +10,7 @@ struct decoder {
     const model *m;
     size_t T_max;
     activations a;
-    kv kept;       // K and V of all layers
+    kv *kept;      // K and V of all layers
     int *seen;     // (T_max) the tokens they belong to
     size_t length; // how many
     tap tap;
@@ -19,23 +21,23 @@ static void destroy(decoder *d)
     if (!d)
         return;
     activations_free(&d->a);
-    kv_free(&d->kept);
+    kv_destroy(d->kept);
     memory_free(d->seen);
     memory_free(d);
 }
 
-static status create(const model *m, size_t T_max, decoder **out)
+static status create(const model *m, const decoder_options *o, decoder **out)
 {
     *out = NULL;
     decoder *d = memory_array(1, sizeof *d);
     if (!d)
         return memory_failed("a decoder");
     d->m = m;
-    d->T_max = T_max;
-    status s = activations_create(&m->config, T_max, &d->a);
+    d->T_max = o->T_max;
+    status s = activations_create(&m->config, o->T_max, &d->a);
     if (!s)
-        s = kv_create(&m->config, m->config.L, T_max, &d->kept);
-    d->seen = memory_array(T_max, sizeof *d->seen);
+        s = kv_create(&m->config, m->config.L, o, &d->kept);
+    d->seen = memory_array(o->T_max, sizeof *d->seen);
     if (!s && !d->seen)
         s = memory_failed("the tokens seen");
     if (s) {
@@ -46,80 +48,104 @@ static status create(const model *m, size_t T_max, decoder **out)
     return NULL;
 }
 
-static size_t first_row(const decoder *d, const int *tokens, size_t T)
+// Where the step begins: rows 0..first-1 need not be computed again.
+static status first_row(decoder *d, const int *tokens, size_t T, size_t wanted, size_t *first)
 {
     size_t t = 0;
-    while (t < d->length && t < T - 1 && tokens[t] == d->seen[t])
+    while (t < d->length && t < T && tokens[t] == d->seen[t])
         t++;
-    return t;
+    status s = kv_begin(d->kept, tokens, T, t, T - wanted, first);
+    if (s)
+        return s;
+    memcpy(d->seen, tokens, T * sizeof *tokens);
+    d->length = *first;
+    return NULL;
 }
 
-// One transformer block over n rows, in place in the residual stream x.
-static void transform(decoder *d, size_t l, size_t first, size_t n)
+// One transformer block over n rows, in place in the residual stream x (n, C).
+static status transform(decoder *d, size_t l, size_t first, size_t n)
 {
     const layer *w = &d->m->layers[l];
     const float eps = d->m->config.eps;
+    const int at = (int)l;
     activations *a = &d->a;
-    d->tap.layer = (int)l;
 
+    // Each row is brought to mean 0 and variance 1, then scaled and shifted: (n, C).
     rowops_layer_norm(&w->ln1, eps, &a->x, &a->normed, n);
-    tap_rows(&d->tap, STAGE_LN1, &a->normed, n);
+    tap_rows(&d->tap, STAGE_LN1, at, first, &a->normed, n);
+    // One product gives each row a query, a key and a value: (n, 3C), heads side by side.
     rowops_linear(&w->qkv, &a->normed, &a->qkv, n);
-    tap_rows(&d->tap, STAGE_Q, &a->q, n);
-    tap_rows(&d->tap, STAGE_K, &a->k, n);
-    tap_rows(&d->tap, STAGE_V, &a->v, n);
-    kv_store(&d->kept, l, first, &a->k, &a->v, n);
-    attention(&d->kept, l, first, a, n, &d->tap);
-    rowops_linear(&w->proj, &a->heads, &a->change, n);
-    tap_rows(&d->tap, STAGE_PROJ, &a->change, n);
-    rowops_add(&a->x, &a->change, n);
-
-    rowops_layer_norm(&w->ln2, eps, &a->x, &a->normed, n);
-    tap_rows(&d->tap, STAGE_LN2, &a->normed, n);
-    rowops_linear(&w->fc, &a->normed, &a->hidden, n);
-    tap_rows(&d->tap, STAGE_FC, &a->hidden, n);
-    rowops_gelu(&a->hidden, n);
-    tap_rows(&d->tap, STAGE_GELU, &a->hidden, n);
-    rowops_linear(&w->fcproj, &a->hidden, &a->change, n);
-    tap_rows(&d->tap, STAGE_FCPROJ, &a->change, n);
-    rowops_add(&a->x, &a->change, n);
-}
-
-// The logits that follow the last of n rows.
-static void unembed(decoder *d, size_t n)
-{
-    activations *a = &d->a;
-    const rows last = rows_from(&a->x, n - 1);
-    d->tap.layer = -1;
-    d->tap.first += n - 1;
-    rowops_layer_norm(&d->m->lnf, d->m->config.eps, &last, &a->normed, 1);
-    tap_rows(&d->tap, STAGE_LNF, &a->normed, 1);
-    rowops_linear(&d->m->head, &a->normed, &a->logits, 1);
-    tap_rows(&d->tap, STAGE_LOGITS, &a->logits, 1);
-}
-
-static status step(decoder *d, const int *tokens, size_t T, const float **logits)
-{
-    status s = decoder_check(d->m, d->T_max, tokens, T);
+    tap_rows(&d->tap, STAGE_Q, at, first, &a->q, n);
+    tap_rows(&d->tap, STAGE_K, at, first, &a->k, n);
+    tap_rows(&d->tap, STAGE_V, at, first, &a->v, n);
+    // The keys and values are stored; each query looks for the keys up to its own that it fits, and
+    // takes the mean of their values, weighted by how well: (n, C). Rows meet here and nowhere
+    // else.
+    status s = kv_attend(d->kept, l, first, a, n, &d->tap);
     if (s)
         return s;
-    const size_t first = first_row(d, tokens, T), n = T - first;
-    d->tap.layer = -1;
-    d->tap.first = first;
+    // The heads' results are mixed, (n, C), and added to the residual stream.
+    rowops_linear(&w->proj, &a->heads, &a->change, n);
+    tap_rows(&d->tap, STAGE_PROJ, at, first, &a->change, n);
+    rowops_add(&a->x, &a->change, n);
+
+    // The feed-forward network, row by row: normed again, (n, C),
+    rowops_layer_norm(&w->ln2, eps, &a->x, &a->normed, n);
+    tap_rows(&d->tap, STAGE_LN2, at, first, &a->normed, n);
+    // widened to F channels, (n, F),
+    rowops_linear(&w->fc, &a->normed, &a->hidden, n);
+    tap_rows(&d->tap, STAGE_FC, at, first, &a->hidden, n);
+    // bent by GELU, without which two products would be one, (n, F),
+    rowops_gelu(&a->hidden, n);
+    tap_rows(&d->tap, STAGE_GELU, at, first, &a->hidden, n);
+    // narrowed again, (n, C), and added to the residual stream.
+    rowops_linear(&w->fcproj, &a->hidden, &a->change, n);
+    tap_rows(&d->tap, STAGE_FCPROJ, at, first, &a->change, n);
+    rowops_add(&a->x, &a->change, n);
+    return NULL;
+}
+
+// The logits that follow the last `wanted` of n rows: (wanted, V).
+static const float *unembed(decoder *d, size_t first, size_t n, size_t wanted)
+{
+    activations *a = &d->a;
+    const size_t skipped = n - wanted;
+    const rows last = rows_from(&a->x, skipped);
+    // The rows whose logits are wanted are normed once more: (wanted, C).
+    rowops_layer_norm(&d->m->lnf, d->m->config.eps, &last, &a->normed, wanted);
+    tap_rows(&d->tap, STAGE_LNF, NO_LAYER, first + skipped, &a->normed, wanted);
+    // A logit is the product of a row with a token's embedding: (wanted, V).
+    rowops_linear(&d->m->head, &a->normed, &a->logits, wanted);
+    tap_rows(&d->tap, STAGE_LOGITS, NO_LAYER, first + skipped, &a->logits, wanted);
+    return activations_logits(a, wanted);
+}
+
+static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const float **logits)
+{
+    size_t first;
+    status s = decoder_check(d->m, d->T_max, tokens, T, wanted);
+    if (!s)
+        s = activations_reserve(&d->a, wanted);
+    if (!s)
+        s = first_row(d, tokens, T, wanted, &first);
+    if (s)
+        return s;
+    const size_t n = T - first;
+    // A token's embedding plus that of its position begins the residual stream: (n, C).
     rowops_embed(d->m, tokens, first, T, &d->a.x);
-    tap_rows(&d->tap, STAGE_EMBED, &d->a.x, n);
-    for (size_t l = 0; l < d->m->config.L; l++)
-        transform(d, l, first, n);
-    unembed(d, n);
-    for (size_t t = first; t < T; t++)
-        d->seen[t] = tokens[t];
-    d->length = T;
-    *logits = d->a.logits.at;
+    tap_rows(&d->tap, STAGE_EMBED, NO_LAYER, first, &d->a.x, n);
+    for (size_t l = 0; !s && l < d->m->config.L; l++)
+        s = transform(d, l, first, n);
+    if (s)
+        return s;
+    kv_commit(d->kept, tokens, d->length = T);
+    *logits = unembed(d, first, n, wanted);
     return NULL;
 }
 
 static void reset(decoder *d)
 {
+    kv_forget(d->kept);
     d->length = 0;
 }
 
@@ -129,19 +155,20 @@ static void observe(decoder *d, observer *fn, void *user)
     d->tap.user = user;
 }
 
-static size_t length(const decoder *d, size_t l)
+static bool holds(const decoder *d, size_t l, size_t head, size_t t)
 {
-    (void)l;
-    return d->length;
+    return kv_holds(d->kept, l, head, t);
 }
 
 static status read_kv(const decoder *d, size_t l, size_t head, size_t t, float *k, float *v)
 {
-    if (l >= d->m->config.L || head >= d->m->config.H || t >= length(d, l))
-        return status_fail("layer %zu, head %zu, position %zu is not held", l, head, t);
-    kv_read(&d->kept, l, head, t, k, v);
-    return NULL;
+    return kv_read(d->kept, l, head, t, k, v);
+}
+
+static size_t bytes(const decoder *d)
+{
+    return kv_bytes(d->kept);
 }
 
 const decoder_api kvcache_decoder = {
-    DECODER_API_VERSION, "kvcache", create, step, reset, destroy, observe, length, read_kv};
+    DECODER_API_VERSION, "kvcache", create, step, reset, destroy, observe, holds, read_kv, bytes};

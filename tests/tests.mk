@@ -6,7 +6,7 @@ $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	$(AR) rcs $@ $^
 
 # Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template and solution.
-PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version under-another-name without-reset called-naive template solution)
+PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution)
 $(BUILD)/plugins/template.c: notes/07-template.c
 	@mkdir -p $(@D); cp $< $@
 $(BUILD)/plugins/solution.c: notes/07-template.c notes/07-solution.patch

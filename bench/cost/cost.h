@@ -10,7 +10,7 @@
 
 // A pass computes the rows first..T-1 and the last row's logits. A prefill, or any step of naive,
 // has first = 0; a cached step has first = T - 1. Numbers are whole, and exact as doubles below
-// 2^53. Bytes of keys and values: kv_bytes in common/kv/kv.h.
+// 2^53.
 
 // Pairs of a row and a key that it attends to: row t sees the keys 0..t.
 static inline double cost_pairs(size_t first, size_t T)
@@ -76,6 +76,12 @@ static inline double cost_crossover(const config *c, bool cached, double relativ
     const double keys =
         cost_layer_row(c) / (2 * (double)c->C * relative); // that an average row attends to
     return cached ? keys : 2 * keys - 1;
+}
+
+// Bytes of T tokens' keys and values in all layers, in binary32: 2 L C T floats.
+static inline size_t cost_kv_bytes(const config *c, size_t T)
+{
+    return 2 * c->L * c->C * T * sizeof(float);
 }
 
 #endif

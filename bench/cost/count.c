@@ -6,6 +6,7 @@
 
 #include "bench/cost/cost.h"
 #include "common/base/format.h"
+#include "common/kv/form.h"
 #include "common/math/kernel.h"
 
 static const char usage[] =
@@ -17,9 +18,9 @@ static const char usage[] =
 
 enum { FLOAT = sizeof(float) };
 
-count count_begin(const model *m)
+count count_begin(const model *m, const kv_spec *spec)
 {
-    return (count){.m = m, .last = STAGES};
+    return (count){.m = m, .width = form_of(spec)->width, .last = STAGES};
 }
 
 // The matrix whose product a stage shows; NULL if there is none.
@@ -54,20 +55,18 @@ static void count_product(count *c, stage s, const linear *by, size_t n, bool fi
 }
 
 // A row of n scores, or of n probabilities: a multiply-add for each of them and each channel of a
-// head. It fetches the keys, or the values, that the rows before did not attend to.
+// head. The first row fetches all its keys, or values; each row after it that of its own position.
 static void count_keys(count *c, stage s, size_t position, size_t n)
 {
     const size_t D = config_head_size(&c->m->config);
-    const size_t known = position == c->first ? 0 : c->keys[s];
     c->of[s].multiply_adds += n * D;
-    c->of[s].kv_read_bytes += n > known ? (n - known) * D * FLOAT : 0;
-    c->keys[s] = n;
+    c->of[s].kv_read_bytes += (position == c->first ? n : 1) * D * c->width;
 }
 
 static void count_scores(count *c, size_t position, size_t n)
 {
-    const size_t r = (position - c->first) %
-                     TILE_ROWS; // of its tile, whose rows all go as far as the last one's panel
+    // Row r of its tile, whose rows all go as far as the last one's panel, where every row is kept.
+    const size_t r = (position - c->first) % TILE_ROWS;
     count_keys(c, STAGE_SCORES, position, n);
     c->lanes += ((r + 1) * padded(n) - r * padded(n - 1)) * config_head_size(&c->m->config);
 }
@@ -85,6 +84,8 @@ void count_row(void *user, stage s, int l, int head, size_t position, const floa
     const bool begins = s != c->last || l != c->layer; // a pass over all rows
     const linear *by = matrix(c->m, s, l);
     (void)head, (void)values;
+    if (s == STAGE_SEES) // a list of positions is no work
+        return;
     if (s == STAGE_EMBED && begins)
         c->first = position;
     c->last = s;
@@ -96,13 +97,13 @@ void count_row(void *user, stage s, int l, int head, size_t position, const floa
         count_scores(c, position, n);
     else if (s == STAGE_SOFTMAX)
         count_probabilities(c, position, n);
+    else if (s == STAGE_STORED_K || s == STAGE_STORED_V)
+        c->of[s].kv_written_bytes += n * c->width;
     else if (s == STAGE_GELU)
         c->of[s].exps += n;
     else if (s == STAGE_EMBED || (s != STAGE_ATTEND && begins))
         c->of[s].weight_bytes +=
             2 * n * FLOAT; // a row of wte and of wpe; or a norm's gain and bias
-    if (s == STAGE_K || s == STAGE_V)
-        c->of[s].kv_written_bytes += n * FLOAT;
 }
 
 work count_sum(const count *c, unsigned stages)
@@ -150,7 +151,8 @@ static void print_count(const count *c, pass which, size_t t)
            passes_name(which, t, name), "stage", "values", "multiply-adds", "exps", "weight bytes",
            "KV read", "KV written", "FLOP/byte");
     for (stage s = 0; s < STAGES; s++)
-        print_work(stage_name(s), &c->of[s]);
+        if (s != STAGE_SEES)
+            print_work(stage_name(s), &c->of[s]);
     print_work("linear layers", &linear_layers);
     print_work("attention", &attention);
     print_work("everything", &everything);
@@ -162,7 +164,7 @@ static void print_count(const count *c, pass which, size_t t)
 
 status count_pass(passes *p, pass which, size_t t, count *out)
 {
-    *out = count_begin(p->m);
+    *out = count_begin(p->m, &(kv_spec){0});
     status s = passes_prepare(p, which, t);
     return s ? s : passes_run(p, which, t, count_row, out);
 }

@@ -24,16 +24,15 @@ typedef struct count {
     const model *m;
     work of[STAGES];
     uint64_t lanes; // all multiply-adds, with those of padding lanes
-    // The pass at hand: its first position, the latest call, and the keys that the latest row of
-    // this head attended to.
+    size_t width;   // bytes of a number of a key or a value
+    // The pass at hand: its first position, and the latest call.
     size_t first;
     stage last;
     int layer;
-    size_t keys[STAGES];
 } count;
 
-// A count at zero, of passes of m.
-count count_begin(const model *m);
+// A count at zero, of passes of m whose keys and values are kept under this spec.
+count count_begin(const model *m, const kv_spec *spec);
 
 // Counts what a pass shows: `user` is a count. Any number of passes may follow one another.
 observer count_row;
@@ -44,6 +43,7 @@ status count_pass(passes *p, pass which, size_t t, count *out);
 // Sets of stages: a bit for each.
 enum {
     COUNT_QKV = 1 << STAGE_Q | 1 << STAGE_K | 1 << STAGE_V,
+    COUNT_STORED = 1 << STAGE_STORED_K | 1 << STAGE_STORED_V,
     COUNT_LINEAR = COUNT_QKV | 1 << STAGE_PROJ | 1 << STAGE_FC | 1 << STAGE_FCPROJ,
     COUNT_ATTENTION = 1 << STAGE_SCORES | 1 << STAGE_SOFTMAX | 1 << STAGE_ATTEND,
     COUNT_EVERYTHING = (1 << STAGES) - 1

@@ -162,9 +162,9 @@ static void print_pass(const points *p, const limits *l, size_t cell)
     }
     for (stage s = 0; s < STAGES; s++)
         idle |= p->done[cell].of[s].multiply_adds == 0 ? 1U << s : 0;
-    printf("  stages without multiply-adds: %.1f %% of the time; the observer: %.2f %%\n",
+    printf("  stages without multiply-adds: %.1f %% of the time; showing them all: %.2f %%\n",
            100 * time_of(p, cell, idle).median / time_of(p, cell, COUNT_EVERYTHING).median,
-           100 * profile_observer_ns(w) / (double)w->whole_ns);
+           100 * (double)w->showing_ns / (double)w->whole_ns);
 }
 
 // Nanoseconds of a pass whose every stage reaches its roof.

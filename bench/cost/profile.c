@@ -19,46 +19,28 @@ static const char usage[] =
     "  -n, --samples N                passes of each kind, whose median is shown (default 5, and "
     "50 cached steps)\n";
 
-enum { ROUNDS = 5, STEPS = 50, CALLS = 1 << 14, TRIALS = 9 };
+enum { ROUNDS = 5, STEPS = 50 };
 
-// The clock is read when a stage's first row comes: all of them have been computed by then, and
-// what follows is calls.
+// The stage whose time a call of this one ends. K and V come with Q, the stored values with the
+// stored keys.
+static stage timed(stage s)
+{
+    return s == STAGE_K || s == STAGE_V ? STAGE_Q : s == STAGE_STORED_V ? STAGE_STORED_K : s;
+}
+
+// All rows of a stage have been computed when its first is shown. What a row sees is computed for
+// the observer alone.
 static void watch(void *user, stage s, int l, int head, size_t position, const float *values,
                   size_t n)
 {
     stopwatch *w = user;
-    (void)l, (void)head, (void)position, (void)values, (void)n;
-    w->calls++;
-    s = s == STAGE_K || s == STAGE_V ? STAGE_Q : s;
-    if (s == w->at)
-        return;
     const uint64_t now = clock_ns();
-    w->ns[s] += now - w->since;
+    const bool computed = timed(s) != w->at && s != STAGE_SEES;
+    (void)l, (void)head, (void)position, (void)values, (void)n;
+    *(computed ? &w->ns[timed(s)] : &w->showing_ns) += now - w->since;
     w->since = now;
-    w->at = s;
-    w->readings++;
-}
-
-// What a call of the observer costs, one that reads the clock or one that does not: the least of
-// some trials.
-static double call_ns(bool reads)
-{
-    observer *volatile fn = watch; // called as a decoder calls it
-    double least = 0;
-    for (int trial = 0; trial < TRIALS; trial++) {
-        stopwatch w = {.at = STAGES};
-        const uint64_t begin = clock_ns();
-        for (size_t i = 0; i < CALLS; i++)
-            fn(&w, reads && i % 2 ? STAGE_LN1 : STAGE_LN2, 0, -1, i, NULL, 0);
-        const double ns = (double)(clock_ns() - begin) / CALLS;
-        least = trial == 0 || ns < least ? ns : least;
-    }
-    return least;
-}
-
-double profile_observer_ns(const stopwatch *w)
-{
-    return (double)w->readings * call_ns(true) + (double)(w->calls - w->readings) * call_ns(false);
+    w->at = timed(s);
+    w->calls++;
 }
 
 status profile_watch(passes *p, pass which, size_t t, stopwatch *out)
@@ -68,7 +50,9 @@ status profile_watch(passes *p, pass which, size_t t, stopwatch *out)
     *out = (stopwatch){.since = begin, .at = STAGES};
     if (!s)
         s = passes_run(p, which, t, watch, out);
-    out->whole_ns = clock_ns() - begin;
+    const uint64_t end = clock_ns();
+    out->rest_ns = end - out->since;
+    out->whole_ns = end - begin;
     return s;
 }
 
@@ -83,16 +67,18 @@ static status take_round(passes *p, pass which, size_t t, stopwatch *w, double *
     return s ? s : profile_watch(p, which, t, w);
 }
 
-// samples: (STAGES + 2, rounds).
+// samples: (STAGES + 3, rounds).
 static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double *samples,
                           profile *out)
 {
     stopwatch w = {0};
-    double *watched = samples + STAGES * rounds, *unwatched = watched + rounds;
+    double *watched = samples + STAGES * rounds, *unwatched = watched + rounds,
+           *showing = unwatched + rounds;
     status s = count_pass(p, which, t, &out->done);
     for (size_t i = 0; i < rounds && !s; i++) {
         s = take_round(p, which, t, &w, &unwatched[i]);
         watched[i] = (double)w.whole_ns;
+        showing[i] = (double)w.showing_ns;
         for (stage j = 0; j < STAGES; j++)
             samples[j * rounds + i] = (double)w.ns[j];
     }
@@ -102,15 +88,14 @@ static status take_rounds(passes *p, pass which, size_t t, size_t rounds, double
         out->ns[j] = stats_median(samples + j * rounds, rounds).median;
     out->watched_ns = stats_median(watched, rounds).median;
     out->unwatched_ns = stats_median(unwatched, rounds).median;
+    out->showing_ns = stats_median(showing, rounds).median;
     out->calls = w.calls;
-    out->readings = w.readings;
-    out->observer_ns = profile_observer_ns(&w);
     return NULL;
 }
 
 status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out)
 {
-    double *samples = memory_array((STAGES + 2) * rounds, sizeof *samples);
+    double *samples = memory_array((STAGES + 3) * rounds, sizeof *samples);
     status s =
         samples ? take_rounds(p, which, t, rounds, samples, out) : memory_failed("the times");
     memory_free(samples);
@@ -155,6 +140,27 @@ static void print_stage(const char *name, double ns, double share, const work *w
     printf("\n");
 }
 
+// What the time of a pass is spent on, each stage in one of these.
+static const struct {
+    const char *name;
+    unsigned stages;
+} shares[] = {
+    {"embed", 1 << STAGE_EMBED},
+    {"ln1, residual", 1 << STAGE_LN1},
+    {"q k v", COUNT_QKV},
+    {"store k v", COUNT_STORED},
+    {"scores", 1 << STAGE_SCORES},
+    {"softmax", 1 << STAGE_SOFTMAX},
+    {"attend", 1 << STAGE_ATTEND},
+    {"proj", 1 << STAGE_PROJ},
+    {"ln2, residual", 1 << STAGE_LN2},
+    {"fc", 1 << STAGE_FC},
+    {"gelu", 1 << STAGE_GELU},
+    {"fcproj", 1 << STAGE_FCPROJ},
+    {"lnf, residual", 1 << STAGE_LNF},
+    {"logits", 1 << STAGE_LOGITS},
+};
+
 static void print_group(const profile *p, const char *name, unsigned stages)
 {
     const work done = count_sum(&p->done, stages);
@@ -165,25 +171,21 @@ static void print_group(const profile *p, const char *name, unsigned stages)
 static void print_profile(const profile *p, pass which, size_t t)
 {
     char name[PASS_NAME];
-    char calls[FORMAT_ROOM], readings[FORMAT_ROOM], text[FORMAT_ROOM], other[FORMAT_ROOM];
+    char calls[FORMAT_ROOM], text[FORMAT_ROOM], other[FORMAT_ROOM];
+    const double sum = profile_ns(p, COUNT_EVERYTHING);
     printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m),
            passes_name(which, t, name), "stage", "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
-    for (stage s = 0; s < STAGES; s++)
-        if (s == STAGE_Q)
-            print_group(p, "q k v", COUNT_QKV);
-        else if (!(COUNT_QKV >> s & 1))
-            print_stage(stage_name(s), p->ns[s], p->ns[s] / profile_ns(p, COUNT_EVERYTHING),
-                        &p->done.of[s]);
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
+        print_group(p, shares[i].name, shares[i].stages);
     print_group(p, "linear layers", COUNT_LINEAR);
     print_group(p, "attention", COUNT_ATTENTION);
     print_group(p, "everything", COUNT_EVERYTHING);
     printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n",
            profile_crossover(p, which));
-    printf("  the pass takes %s, and %s when watched\n", format_ns(p->unwatched_ns, text),
-           format_ns(p->watched_ns, other));
-    printf("  the observer: %s calls, %s of them read the clock: %s, %.2f %%\n",
-           format_whole(p->calls, calls), format_whole(p->readings, readings),
-           format_ns(p->observer_ns, text), 100 * p->observer_ns / p->watched_ns);
+    printf("  everything and %s of showing it in %s calls: %.2f %% of %s by the clock\n",
+           format_ns(p->showing_ns, text), format_whole(p->calls, calls),
+           100 * (sum + p->showing_ns) / p->watched_ns, format_ns(p->watched_ns, other));
+    printf("  the pass takes %s when nobody watches\n", format_ns(p->unwatched_ns, text));
 }
 
 static size_t rounds(pass which, const bench_options *o)

@@ -6,31 +6,29 @@
 
 #include "bench/cost/count.h"
 
-// Medians over the rounds. The time between two of the observer's calls belongs to the stage of the
-// second. So q has the time of q, k and v, which are one product; the first scores of a layer that
-// of storing its keys and values; and ln1, ln2 and lnf that of the residual sum before them.
-typedef struct profile {
-    double ns[STAGES];
-    double watched_ns, unwatched_ns; // the whole pass, with and without an observer
-    uint64_t calls, readings;        // of the observer in one pass, and of the clock
-    double observer_ns;              // what they cost
-    count done;                      // the work of one pass
-} profile;
-
-// What the clock said in one pass.
+// What the clock said in one pass. The time between two of the observer's calls is computing where
+// they are of different stages, and belongs to the second; where they are of one stage, rows that
+// have been computed already are being shown. So q has the time of q, k and v, which are one
+// product, and stored k that of storing both; ln1, ln2 and lnf have that of the residual sum before
+// them, and scores that of scaling them. Whole = the sum of ns + showing + rest.
 typedef struct stopwatch {
-    uint64_t ns[STAGES], whole_ns;
-    uint64_t calls, readings;
+    uint64_t ns[STAGES], showing_ns, rest_ns, whole_ns;
+    uint64_t calls;
     // Its own: the latest reading, and whose it was.
     uint64_t since;
     stage at;
 } stopwatch;
 
+// Medians of that over the rounds.
+typedef struct profile {
+    double ns[STAGES], showing_ns;
+    double watched_ns, unwatched_ns; // the whole pass, with and without an observer
+    uint64_t calls;                  // of the observer in one pass
+    count done;                      // the work of one pass
+} profile;
+
 // Prepares a pass and times its stages.
 status profile_watch(passes *p, pass which, size_t t, stopwatch *out);
-
-// What an observer costs that was called, and read the clock, as often as this one.
-double profile_observer_ns(const stopwatch *w);
 
 // Takes `rounds` > 0 samples of a pass at context t, after one to warm up, which is counted.
 status profile_take(passes *p, pass which, size_t t, size_t rounds, profile *out);

@@ -241,7 +241,7 @@ static void report(const roofline *r)
 static double step_bytes(const config *c, size_t t)
 {
     size_t positions = c->T * padded(c->C) * sizeof(float);
-    return (double)(model_packed_bytes(c, true) - positions + kv_bytes(c, t));
+    return (double)(model_packed_bytes(c, true) - positions + cost_kv_bytes(c, t));
 }
 
 static void count_work(roofline *r)

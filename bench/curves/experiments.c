@@ -34,7 +34,7 @@ static status open_requests_and_parts(lab *l)
 // Bytes of the keys and values that a cached step at context x[i] reads.
 static double kv_bytes_read(const lab *l, size_t i)
 {
-    return (double)kv_bytes(&lab_model(l, i)->config, l->x[i] + 1);
+    return (double)cost_kv_bytes(&lab_model(l, i)->config, l->x[i] + 1);
 }
 
 // TTFT, and the step that follows it, at context t.
@@ -119,7 +119,7 @@ static double count_layers(const lab *l, size_t metric, size_t which, size_t i)
 static double weights_and_kv_read(const lab *l, size_t i)
 {
     const model *m = lab_model(l, i);
-    return (double)(m->block_bytes + kv_bytes(&m->config, LAYER_CONTEXT + 1));
+    return (double)(m->block_bytes + cost_kv_bytes(&m->config, LAYER_CONTEXT + 1));
 }
 
 // A whole generation, from one token.

@@ -26,8 +26,9 @@ static status occupy(void *argument)
     int *tokens = memory_array(o->t, sizeof *tokens);
     for (size_t i = 0; tokens && i < o->t; i++)
         tokens[i] = fixed_token(i, o->m->config.V);
-    status failed = tokens ? o->api->create(o->m, o->t, &d) : memory_failed("the tokens");
-    return failed ? failed : o->api->step(d, tokens, o->t, &logits);
+    status failed = tokens ? o->api->create(o->m, &(decoder_options){.T_max = o->t}, &d)
+                           : memory_failed("the tokens");
+    return failed ? failed : o->api->step(d, tokens, o->t, 1, &logits);
 }
 
 static status do_nothing(void *argument)
@@ -50,8 +51,8 @@ status footprint_measure(lab *l, size_t which, size_t i, double *bytes)
 double footprint_count(const lab *l, size_t metric, size_t which, size_t i)
 {
     const model *m = l->models[0];
-    double kept =
-        (double)kv_bytes(&m->config, l->x[i]) / (lab_recomputes(which) ? (double)m->config.L : 1);
+    double kept = (double)cost_kv_bytes(&m->config, l->x[i]) /
+                  (lab_recomputes(which) ? (double)m->config.L : 1);
     return (double)activations_bytes(&m->config, l->x[i]) + kept +
            (metric == RESIDENT ? (double)m->block_bytes : 0);
 }
@@ -77,7 +78,7 @@ status footprint_conclude(const lab *l, FILE *f)
         uint64_t seed;
         if (config_parse_synthetic(shapes[i], &c, &seed))
             continue;
-        double held = (double)model_packed_bytes(&c, true), each = (double)kv_bytes(&c, 1);
+        double held = (double)model_packed_bytes(&c, true), each = (double)cost_kv_bytes(&c, 1);
         fprintf(f, "  %-16s %10s %12s", shapes[i], format_bytes(held, weights),
                 format_bytes(each, token));
         for (size_t b = 0; b < BUDGETS; b++)

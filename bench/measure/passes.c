@@ -26,7 +26,7 @@ status passes_create(const model *m, size_t longest, passes *out)
         out->tokens[i] = fixed_token(i, m->config.V);
     status s = NULL;
     for (pass i = 0; i < PASSES && !s; i++)
-        s = apis[i]->create(m, given(i, longest), &out->of[i]);
+        s = apis[i]->create(m, &(decoder_options){.T_max = given(i, longest)}, &out->of[i]);
     return s;
 }
 
@@ -55,7 +55,7 @@ status passes_prepare(passes *p, pass which, size_t t)
     const float *logits;
     if (which == PASS_PREFILL)
         apis[which]->reset(p->of[which]);
-    return which == PASS_CACHED_STEP ? apis[which]->step(p->of[which], p->tokens, t, &logits)
+    return which == PASS_CACHED_STEP ? apis[which]->step(p->of[which], p->tokens, t, 1, &logits)
                                      : NULL;
 }
 
@@ -63,7 +63,7 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
 {
     const float *logits;
     apis[which]->observe(p->of[which], fn, user);
-    status s = apis[which]->step(p->of[which], p->tokens, given(which, t), &logits);
+    status s = apis[which]->step(p->of[which], p->tokens, given(which, t), 1, &logits);
     apis[which]->observe(p->of[which], NULL, NULL);
     return s;
 }

@@ -103,7 +103,7 @@ static status extend(lane *l, size_t n, bool *more)
 {
     const float *logits;
     const size_t T = l->race->prompt_tokens + n;
-    status failed = l->api->step(l->decoder, l->ids, T, &logits);
+    status failed = l->api->step(l->decoder, l->ids, T, 1, &logits);
     if (failed)
         return failed;
     int id = sampler_choose(l->sampler, logits);
@@ -379,7 +379,8 @@ static status prepare_lane(race *r, size_t d)
     memcpy(l->ids, r->prompt, r->prompt_tokens * sizeof *l->ids);
     status failed =
         sampler_create(&r->o.sampling, r->t ? tokenizer_size(r->t) : r->m->config.V, &l->sampler);
-    return failed ? failed : l->api->create(r->m, r->m->config.T, &l->decoder);
+    return failed ? failed
+                  : l->api->create(r->m, &(decoder_options){.T_max = r->m->config.T}, &l->decoder);
 }
 
 static status prepare(race *r)

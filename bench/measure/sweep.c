@@ -117,7 +117,7 @@ static status print_memory(FILE *f, const void *what)
     fputs("model,context,kv_bytes,naive_activation_bytes\n", f);
     for (size_t i = 0; i < s->contexts; i++) {
         results_csv_text(f, model_label(s->m));
-        fprintf(f, ",%zu,%zu,%zu\n", s->context[i], kv_bytes(&s->m->config, s->context[i]),
+        fprintf(f, ",%zu,%zu,%zu\n", s->context[i], cost_kv_bytes(&s->m->config, s->context[i]),
                 activations_bytes(&s->m->config, s->context[i]));
     }
     return NULL;
@@ -167,7 +167,7 @@ static void print_table_row(const sweep *s, size_t i, size_t verified)
         printf("  %8.1f", step[0] / step[DECODERS - 1]);
     else
         printf("  %8s", "-");
-    printf("  %10s\n", format_bytes((double)kv_bytes(&s->m->config, s->context[i]), text));
+    printf("  %10s\n", format_bytes((double)cost_kv_bytes(&s->m->config, s->context[i]), text));
 }
 
 static void print_table(const sweep *s)

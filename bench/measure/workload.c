@@ -4,7 +4,6 @@
 #include "bench/base/contexts.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
-#include "common/kv/attention.h"
 #include "common/math/rowops.h"
 #include "common/model/synthetic.h"
 
@@ -19,7 +18,7 @@ status workload_create(const model *m, const decoder_api *guest, workload *out)
     status failed = sampler_create(&(sampling){.top_p = 1}, c->V, &out->greedy);
     for (size_t d = 0; d < DECODERS && !failed; d++) {
         out->api[d] = guest && d == DECODERS - 1 ? guest : decoders[d];
-        failed = out->api[d]->create(m, c->T, &out->decoder[d]);
+        failed = out->api[d]->create(m, &(decoder_options){.T_max = c->T}, &out->decoder[d]);
     }
     return failed;
 }
@@ -42,7 +41,7 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
     uint64_t begin = clock_ns();
     for (size_t n = 0; n < N; n++) {
         const float *logits;
-        status failed = w->api[which]->step(w->decoder[which], w->tokens, t + n, &logits);
+        status failed = w->api[which]->step(w->decoder[which], w->tokens, t + n, 1, &logits);
         if (failed)
             return failed;
         w->tokens[t + n] = sampler_choose(w->greedy, logits);
@@ -61,7 +60,7 @@ status parts_create(const model *m, parts *out)
     *out = (parts){.m = m};
     status failed = activations_create(c, c->T, &out->a);
     if (!failed)
-        failed = kv_create(c, c->L, c->T, &out->kept);
+        failed = kv_create(c, c->L, &(decoder_options){.T_max = c->T}, &out->kept);
     if (failed)
         return failed;
     for (size_t t = 0; t < c->T; t++) {
@@ -69,15 +68,15 @@ status parts_create(const model *m, parts *out)
         synthetic_fill("normed", 0, 0, 1, t * c->C, c->C, row(&out->a.normed, t));
         synthetic_fill("heads", 0, 0, 1, t * c->C, c->C, row(&out->a.heads, t));
     }
-    for (size_t l = 0; l < c->L; l++)
-        kv_store(&out->kept, l, 0, &out->a.k, &out->a.v, c->T);
-    return NULL;
+    for (size_t l = 0; l < c->L && !failed; l++)
+        failed = kv_store(out->kept, l, 0, &out->a.k, &out->a.v, c->T);
+    return failed;
 }
 
 void parts_free(parts *p)
 {
     activations_free(&p->a);
-    kv_free(&p->kept);
+    kv_destroy(p->kept);
 }
 
 // One layer's part of a step that computes the n rows from `first` on.
@@ -85,7 +84,7 @@ typedef void part(parts *p, size_t l, size_t first, size_t n);
 
 static void attend(parts *p, size_t l, size_t first, size_t n)
 {
-    attention(&p->kept, l, first, &p->a, n, &(tap){0});
+    kv_attend(p->kept, l, first, &p->a, n, &(tap){0}); // plain: cannot fail
 }
 
 static void multiply(parts *p, size_t l, size_t first, size_t n)

@@ -30,7 +30,7 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
 typedef struct parts {
     const model *m; // borrowed
     activations a;  // (T) rows
-    kv kept;        // all layers, T tokens
+    kv *kept;       // all layers, T tokens
 } parts;
 
 // Queries, keys and values between -1 and 1, so that no softmax degenerates. parts_free as above.

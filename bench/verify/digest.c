@@ -80,7 +80,7 @@ static status hash_logits(const decoder_api *api, decoder *d, const int *ids,
 {
     for (size_t i = 0; i < n; i++) {
         const float *logits;
-        status s = api->step(d, ids, contexts[i], &logits);
+        status s = api->step(d, ids, contexts[i], 1, &logits);
         if (s)
             return s;
         hash_floats(sha, logits, V);
@@ -94,7 +94,8 @@ status digest_logits(const decoder_api *api, const model *m, const size_t *conte
     SHA2_CTX sha;
     decoder *d = NULL;
     int *ids = fixed_tokens(m, contexts[n - 1]);
-    status s = ids ? api->create(m, contexts[n - 1], &d) : memory_failed("the tokens");
+    status s = ids ? api->create(m, &(decoder_options){.T_max = contexts[n - 1]}, &d)
+                   : memory_failed("the tokens");
     SHA256Init(&sha);
     if (!s)
         s = hash_logits(api, d, ids, contexts, n, m->config.V, &sha);
@@ -126,6 +127,7 @@ typedef struct stages {
 static size_t values_before(const config *c, stage s, size_t t)
 {
     switch (s) {
+    case STAGE_SEES:
     case STAGE_SCORES:
     case STAGE_SOFTMAX:
         return c->H * (t * (t + 1) / 2);
@@ -175,11 +177,11 @@ static status observe_step(const decoder_api *api, const model *m, const int *id
 {
     decoder *d = NULL;
     const float *logits;
-    status s = api->create(m, to->T, &d);
+    status s = api->create(m, &(decoder_options){.T_max = to->T}, &d);
     if (s)
         return s;
     api->observe(d, gather, to);
-    s = api->step(d, ids, to->T, &logits);
+    s = api->step(d, ids, to->T, 1, &logits);
     api->destroy(d);
     for (size_t i = 0; i < STAGES; i++)
         to->strayed |= to->of[i].received != 0;

@@ -82,21 +82,22 @@ static void leave(const char *call, const fenv_t *saved)
     fesetenv(saved);
 }
 
-static status guarded_create(const model *m, size_t T_max, decoder **out)
+static status guarded_create(const model *m, const decoder_options *o, decoder **out)
 {
     fenv_t saved = enter("create", 0);
     *out = NULL;
-    status s = inner->create(m, T_max, out);
+    status s = inner->create(m, o, out);
     leave("create", &saved);
     return !s && !*out ? status_fail("the plug-in's create returned neither a decoder nor an error")
                        : s;
 }
 
-static status guarded_step(decoder *d, const int *tokens, size_t T, const float **logits)
+static status guarded_step(decoder *d, const int *tokens, size_t T, size_t wanted,
+                           const float **logits)
 {
     fenv_t saved = enter("step", T);
     *logits = NULL;
-    status s = inner->step(d, tokens, T, logits);
+    status s = inner->step(d, tokens, T, wanted, logits);
     leave("step", &saved);
     if (s)
         return status_fail("the plug-in's step(%zu tokens) failed: %s", T, s);
@@ -126,11 +127,19 @@ static void guarded_observe(decoder *d, observer *fn, void *user)
     leave("observe", &saved);
 }
 
-static size_t guarded_length(const decoder *d, size_t l)
+static bool guarded_holds(const decoder *d, size_t l, size_t head, size_t t)
 {
-    fenv_t saved = enter("length", 0);
-    size_t n = inner->length(d, l);
-    leave("length", &saved);
+    fenv_t saved = enter("holds", 0);
+    bool held = inner->holds(d, l, head, t);
+    leave("holds", &saved);
+    return held;
+}
+
+static size_t guarded_bytes(const decoder *d)
+{
+    fenv_t saved = enter("bytes", 0);
+    size_t n = inner->bytes(d);
+    leave("bytes", &saved);
     return n;
 }
 
@@ -148,10 +157,20 @@ static status check_table(const char *file)
         return status_fail("%s: no symbol lockstep_decoder: define `const decoder_api "
                            "lockstep_decoder` and build with make mine",
                            file);
+    if (inner->version == 1)
+        return status_fail(
+            "%s: made for version 1 of the decoder interface, this is %d. Change these lines, then "
+            "build it again with make mine: create(m, const decoder_options *o, out) with o->T_max "
+            "for T_max; step(d, tokens, T, size_t wanted, logits) with logits of the last `wanted` "
+            "rows, (wanted, V); length becomes bool holds(d, layer, head, t); behind read_kv "
+            "stands "
+            "size_t bytes(d), or NULL",
+            file, DECODER_API_VERSION);
     if (inner->version != DECODER_API_VERSION)
-        return status_fail("%s: made for version %u of the decoder interface, this is %d: build it "
-                           "again with make mine",
-                           file, inner->version, DECODER_API_VERSION);
+        return status_fail(
+            "%s: made for version %u of the decoder interface, this is %d: build it again with "
+            "make mine",
+            file, inner->version, DECODER_API_VERSION);
     if (!inner->create || !inner->step || !inner->reset || !inner->destroy || !inner->name)
         return status_fail(
             "%s: name, create, step, reset and destroy must all be there: fill lockstep_decoder",
@@ -182,8 +201,9 @@ status plugin_open(const char *file, const decoder_api **api)
                             guarded_reset,
                             guarded_destroy,
                             inner->observe ? guarded_observe : NULL,
-                            inner->length ? guarded_length : NULL,
-                            inner->read_kv ? guarded_read_kv : NULL};
+                            inner->holds ? guarded_holds : NULL,
+                            inner->read_kv ? guarded_read_kv : NULL,
+                            inner->bytes ? guarded_bytes : NULL};
     *api = &guarded;
     return NULL;
 }

@@ -9,10 +9,11 @@
 static const struct {
     int stage;
     bool per_head;
-} LAYER[] = {{STAGE_LN1, false},   {STAGE_Q, false},      {STAGE_K, false},
-             {STAGE_V, false},     {STORED_K, true},      {STORED_V, true},
-             {STAGE_SCORES, true}, {STAGE_SOFTMAX, true}, {STAGE_ATTEND, true},
-             {STAGE_PROJ, false},  {STAGE_LN2, false},    {STAGE_FC, false},
+} LAYER[] = {{STAGE_LN1, false},   {STAGE_Q, false},       {STAGE_K, false},
+             {STAGE_V, false},     {STAGE_STORED_K, true}, {STAGE_STORED_V, true},
+             {STORED_K, true},     {STORED_V, true},       {STAGE_SEES, true},
+             {STAGE_SCORES, true}, {STAGE_SOFTMAX, true},  {STAGE_ATTEND, true},
+             {STAGE_PROJ, false},  {STAGE_LN2, false},     {STAGE_FC, false},
              {STAGE_GELU, false},  {STAGE_FCPROJ, false}};
 enum { LAYER_STAGES = sizeof LAYER / sizeof *LAYER };
 
@@ -114,10 +115,9 @@ static void watch(void *user, stage s, int l, int head, size_t position, const f
     if (s == STAGE_EMBED)
         t->drafted[position] = position >= t->kept;
     record(t, &(place){position, l, head, (int)s}, values, n);
-    const size_t D = config_head_size(&t->m->config);
-    for (size_t h = 0; t->judge && (s == STAGE_K || s == STAGE_V) && h < n / D; h++)
-        record(t, &(place){position, l, (int)h, s == STAGE_K ? STORED_K : STORED_V}, values + h * D,
-               D);
+    if (t->judge && (s == STAGE_STORED_K || s == STAGE_STORED_V))
+        record(t, &(place){position, l, head, s == STAGE_STORED_K ? STORED_K : STORED_V}, values,
+               n);
 }
 
 // Keys and values that d holds for positions below n, whatever they were computed from.
@@ -128,7 +128,7 @@ static status record_cache(trace *t, const decoder_api *api, const decoder *d, s
     float *kv = memory_array(2 * D, sizeof *kv);
     status s = kv ? NULL : memory_failed("a key and a value");
     for (size_t position = 0; !s && position < n && position < t->T; position++)
-        for (size_t l = 0; !s && l < c->L && position < api->length(d, l); l++)
+        for (size_t l = 0; !s && l < c->L && api->holds(d, l, 0, position); l++)
             for (size_t h = 0; !s && h < c->H; h++) {
                 s = api->read_kv(d, l, h, position, kv, kv + D);
                 if (s)
@@ -153,7 +153,7 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
         t->end = m->T;
         if (m->reset)
             w->api->reset(d[i % w->decoders]);
-        s = w->api->step(d[i % w->decoders], ids, m->T, &logits);
+        s = w->api->step(d[i % w->decoders], ids, m->T, 1, &logits);
     }
     memory_free(ids);
     return s;
@@ -168,14 +168,14 @@ status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace
     decoder *d[2] = {NULL, NULL};
     status s = NULL;
     for (size_t i = 0; !s && i < w->decoders; i++)
-        s = w->api->create(t->m, w->T_max, &d[i]);
+        s = w->api->create(t->m, &(decoder_options){.T_max = w->T_max}, &d[i]);
     if (!s && w->api->observe)
         w->api->observe(d[0], watch, t);
     if (!s)
         s = make_moves(t, w, last, d);
     if (d[1])
         w->api->destroy(d[1]);
-    if (!s && !t->judge && w->api->length && w->api->read_kv)
+    if (!s && !t->judge && w->api->holds && w->api->read_kv)
         s = record_cache(t, w->api, d[0], w->moves[last].T);
     if (d[0])
         w->api->destroy(d[0]);

@@ -139,13 +139,23 @@ static void keep_text(char *kept, size_t size, const char *text)
         snprintf(kept, size, "%s", text);
 }
 
+// Rows of layer l that are held after T tokens.
+static size_t rows_held(const decoder_api *api, const decoder *d, size_t l, size_t T)
+{
+    size_t n = 0;
+    for (size_t t = 0; t < T; t++)
+        n += api->holds(d, l, 0, t);
+    return n;
+}
+
 // All layers must hold as many rows as there are tokens, or none: a decoder that keeps nothing is
 // right too.
 static void check_lengths(verification *v, const way *w, const decoder *d, size_t T,
                           const char *call)
 {
-    for (size_t l = 0; w->api->length && l < v->m->config.L; l++) {
-        const size_t n = w->api->length(d, l), expected = w->api->length(d, 0) == 0 ? 0 : T;
+    for (size_t l = 0; w->api->holds && l < v->m->config.L; l++) {
+        const size_t n = rows_held(w->api, d, l, v->last),
+                     expected = rows_held(w->api, d, 0, v->last) == 0 ? 0 : T;
         char text[sizeof v->lengths];
         if (n == expected)
             continue;
@@ -165,7 +175,7 @@ static status make_move(verification *v, way *w, size_t i, decoder *d, int *ids)
         w->api->reset(d);
         check_lengths(v, w, d, 0, "a reset");
     }
-    status s = w->api->step(d, ids, m->T, &logits);
+    status s = w->api->step(d, ids, m->T, 1, &logits);
     if (s)
         return s;
     if (m->row)
@@ -205,7 +215,7 @@ static void check_cached(void *user, stage s, int l, int head, size_t t, const f
     cache_check *c = user;
     const size_t D = config_head_size(&c->v->m->config);
     (void)head;
-    if ((s != STAGE_K && s != STAGE_V) || t >= c->v->tested->length(c->cached, (size_t)l))
+    if ((s != STAGE_K && s != STAGE_V) || !c->v->tested->holds(c->cached, (size_t)l, 0, t))
         return;
     for (size_t h = 0; !c->failed && h < n / D; h++) {
         c->failed = c->v->tested->read_kv(c->cached, (size_t)l, h, t, c->kv, c->kv + D);
@@ -219,7 +229,7 @@ static status check_cache(verification *v, size_t w, decoder *judge, const decod
                           const int *ids)
 {
     const way *done = &v->ways[w];
-    if (!v->tested->length || !v->tested->read_kv || !v->judge->observe)
+    if (!v->tested->holds || !v->tested->read_kv || !v->judge->observe)
         return NULL;
     cache_check c = {v, cached, &v->cache[w], done->n - 1, done->moves[done->n - 1].T, NULL, NULL};
     c.kv = memory_array(2 * config_head_size(&v->m->config), sizeof *c.kv);
@@ -227,7 +237,7 @@ static status check_cache(verification *v, size_t w, decoder *judge, const decod
         return memory_failed("a key and a value");
     const float *logits;
     v->judge->observe(judge, check_cached, &c);
-    status s = v->judge->step(judge, ids, c.T, &logits);
+    status s = v->judge->step(judge, ids, c.T, 1, &logits);
     v->judge->observe(judge, NULL, NULL);
     memory_free(c.kv);
     return s ? s : c.failed;
@@ -246,7 +256,7 @@ static status renew(const verification *v, worker *own)
 {
     v->tested->destroy(own->tested);
     own->tested = NULL;
-    return v->tested->create(v->m, v->last, &own->tested);
+    return v->tested->create(v->m, &(decoder_options){.T_max = v->last}, &own->tested);
 }
 
 static void part_with_other(const verification *v, worker *own)
@@ -261,7 +271,7 @@ static status run_task(verification *v, const task *t, worker *own)
     way *w = &v->ways[t->way];
     status s = w->independent ? NULL : renew(v, own);
     if (!s && w->decoders == 2)
-        s = v->tested->create(v->m, v->last, &own->other);
+        s = v->tested->create(v->m, &(decoder_options){.T_max = v->last}, &own->other);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
     for (size_t i = t->first; !s && i < t->first + t->n; i++)
         s = make_move(v, w, i, w->decoders == 2 && i % 2 == 1 ? own->other : d, own->ids);
@@ -290,9 +300,9 @@ static bool has_failed(const verification *v)
 static status hire(const verification *v, worker *own)
 {
     own->ids = memory_array(v->last, sizeof *own->ids);
-    status s =
-        own->ids ? v->judge->create(v->m, v->last, &own->judge) : memory_failed("the tokens");
-    return s ? s : v->tested->create(v->m, v->last, &own->tested);
+    status s = own->ids ? v->judge->create(v->m, &(decoder_options){.T_max = v->last}, &own->judge)
+                        : memory_failed("the tokens");
+    return s ? s : v->tested->create(v->m, &(decoder_options){.T_max = v->last}, &own->tested);
 }
 
 static void dismiss(const verification *v, worker *own)

@@ -1,101 +1,257 @@
-// Where a key's and a value's numbers lie.
+// The table of pages: where they come from, where a step goes on, and what is held.
 #include "common/kv/kv.h"
 
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/base/size.h"
+#include "common/decoder.h"
+#include "common/kv/store.h"
 
-static size_t keys_per_head(const kv *kept)
+static size_t pages_for(const kv *s, size_t positions)
 {
-    return padded(kept->T) * kept->D;
+    return (positions + s->shape.P - 1) / s->shape.P;
 }
 
-static size_t values_per_head(const kv *kept)
+// The first page of a layer that holds no sink.
+static size_t behind_sinks(const kv *s)
 {
-    return padded(kept->T) * padded(kept->D);
+    return pages_for(s, s->spec.keep == KV_WINDOW ? s->spec.sinks : 0);
 }
 
-static float *key(const kv *kept, size_t l, size_t head, size_t t)
+size_t kv_memory(const config *c, size_t layers, const kv_spec *spec, size_t T)
 {
-    return kept->k + (l * kept->H + head) * keys_per_head(kept) + t / LANES * LANES * kept->D +
-           t % LANES;
+    const page_shape shape = page_shape_of(spec, c);
+    const size_t room = keep_of(spec)->room(spec, shape.P, T);
+    return size_times(size_times(layers, (room + shape.P - 1) / shape.P), shape.bytes);
 }
 
-static float *value(const kv *kept, size_t l, size_t head, size_t t)
+// The memory of a store without a pool, all of it spare. Pages go out in the order in which they
+// lie: in a plain store page i is piece i of the layer.
+static status make_stock(kv *s)
 {
-    return kept->v + (l * kept->H + head) * values_per_head(kept) + t * LANES;
+    s->stock = pages_for(s, s->keep->room(&s->spec, s->shape.P, s->T));
+    s->memory = memory_block(size_times(size_times(s->layers, s->stock), s->shape.bytes));
+    s->spare = memory_array(size_times(s->layers, s->stock), sizeof *s->spare);
+    s->spares = memory_array(s->layers, sizeof *s->spares);
+    if (!s->memory || !s->spare || !s->spares)
+        return memory_failed("keys and values");
+    for (size_t l = 0; l < s->layers; l++)
+        for (size_t i = s->stock; i-- > 0;)
+            s->spare[l * s->stock + s->spares[l]++] =
+                s->memory + (l * s->stock + i) * s->shape.bytes;
+    return NULL;
 }
 
-// From one channel of a key to the next, and from the channels [0, 16) of a value to the next 16.
-enum { KEY_STRIDE = LANES };
-static size_t value_stride(const kv *kept)
+status kv_create(const config *c, size_t layers, const decoder_options *o, kv **out)
 {
-    return padded(kept->T) * LANES;
+    *out = NULL;
+    status failed = kv_check(&o->kv);
+    if (failed)
+        return failed;
+    kv *s = memory_array(1, sizeof *s);
+    if (!s)
+        return memory_failed("keys and values");
+    *s = (kv){.spec = o->kv, .keep = keep_of(&o->kv), .shape = page_shape_of(&o->kv, c)};
+    s->layers = layers;
+    s->T = o->T_max;
+    s->pages = pages_for(s, s->T);
+    s->pool = layers == c->L ? o->pool : NULL;
+    s->space = o->space;
+    s->table = memory_array(size_times(layers, s->pages), sizeof *s->table);
+    s->block = memory_array(s->pages, sizeof *s->block);
+    s->fresh = memory_array(s->pages, sizeof *s->fresh);
+    s->scratch = memory_array(padded(s->shape.D), sizeof(float));
+    s->row = memory_array(padded(s->shape.D), sizeof *s->row);
+    if (!s->table || !s->block || !s->fresh || !s->scratch || !s->row)
+        failed = memory_failed("keys and values");
+    else if (!s->pool)
+        failed = make_stock(s);
+    *out = failed ? NULL : s;
+    if (failed)
+        kv_destroy(s);
+    return failed;
 }
 
-status kv_create(const config *c, size_t layers, size_t T, kv *out)
+void kv_destroy(kv *s)
 {
-    kv kept = {.layers = layers, .H = c->H, .D = config_head_size(c), .T = T};
-    kept.k = memory_block(layers * kept.H * keys_per_head(&kept) * sizeof(float));
-    kept.v = memory_block(layers * kept.H * values_per_head(&kept) * sizeof(float));
-    *out = kept;
-    if (kept.k && kept.v)
-        return NULL;
-    kv_free(out);
-    return memory_failed("keys and values");
+    if (!s)
+        return;
+    if (s->table && s->block)
+        kv_forget(s);
+    memory_free(s->table);
+    memory_free(s->memory);
+    memory_free(s->spare);
+    memory_free(s->spares);
+    memory_free(s->block);
+    memory_free(s->fresh);
+    memory_free(s->scratch);
+    memory_free(s->row);
+    memory_free(s);
 }
 
-void kv_free(kv *kept)
+page *kv_place_page(kv *s, size_t l, size_t i)
 {
-    memory_free(kept->k);
-    memory_free(kept->v);
-    *kept = (kv){0};
+    page **at = kv_page(s, l, i);
+    if (!*at)
+        *at = s->pool ? s->block[i]->pages + l * s->shape.bytes
+                      : s->spare[l * s->stock + --s->spares[l]];
+    return *at;
 }
 
-// Rows [r, r + n) of one head, all in one panel: a panel's row is written at once.
-static void store_keys(float *panel, size_t D, const rows *k, size_t r, size_t n)
+static void take_back(kv *s, size_t l, size_t i)
 {
-    for (size_t d = 0; d < D; d++)
-        for (size_t i = 0; i < n; i++)
-            panel[d * KEY_STRIDE + i] = row(k, r + i)[d];
+    page **at = kv_page(s, l, i);
+    if (*at && !s->pool)
+        s->spare[l * s->stock + s->spares[l]++] = *at;
+    *at = NULL;
 }
 
-static void store_value(const kv *kept, float *to, const float *from)
+void kv_empty(kv *s, size_t l)
 {
-    for (size_t d = 0; d < kept->D; d += LANES, to += value_stride(kept))
-        memcpy(to, from + d, (kept->D - d < LANES ? kept->D - d : LANES) * sizeof *to);
+    for (size_t i = s->pages; i-- > 0;) // so that the next page is the first again
+        take_back(s, l, i);
 }
 
-void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n)
+// Page i leaves the table in every layer.
+static void remove_page(kv *s, size_t i)
 {
-    for (size_t r = 0, some; r < n; r += some) {
-        some = LANES - (first + r) % LANES; // up to the end of this panel
-        some = some < n - r ? some : n - r;
-        for (size_t head = 0; head < kept->H; head++) {
-            const rows of_k = rows_columns(k, head * kept->D, kept->D),
-                       of_v = rows_columns(v, head * kept->D, kept->D);
-            store_keys(key(kept, l, head, first + r), kept->D, &of_k, r, some);
-            for (size_t i = r; i < r + some; i++)
-                store_value(kept, value(kept, l, head, first + i), row(&of_v, i));
+    for (size_t l = 0; l < s->layers; l++)
+        take_back(s, l, i);
+    if (s->block[i])
+        s->pool->release(s->pool, s->block[i]);
+    s->block[i] = NULL;
+}
+
+void kv_forget(kv *s)
+{
+    for (size_t i = s->pages; i-- > 0;)
+        remove_page(s, i);
+    s->held = 0;
+    s->dropped = 0;
+}
+
+void kv_drop(kv *s, size_t l, size_t t)
+{
+    const size_t end = s->keep->forgets(&s->spec, t) / s->shape.P;
+    for (size_t i = behind_sinks(s); i < end; i++)
+        take_back(s, l, i);
+    if (end > behind_sinks(s) && end * s->shape.P > s->dropped)
+        s->dropped = end * s->shape.P;
+}
+
+// Rows that others have computed: full pages of the same tokens behind those at hand. They take the
+// place of what this sequence has itself in a page that is not full. Returns how many rows are
+// there now.
+static size_t find_pages(kv *s, const int *tokens, size_t first, size_t most)
+{
+    const size_t P = s->shape.P;
+    size_t i = first / P;
+    for (kv_block *found; s->pool && s->dropped == 0 && (i + 1) * P <= most; i++) {
+        found = s->pool->find(s->pool, s->space, i ? s->block[i - 1] : NULL, tokens + i * P);
+        if (!found)
+            break;
+        remove_page(s, i);
+        s->block[i] = found;
+    }
+    return i * P > first ? i * P : first;
+}
+
+// Whether rows may be written into page i of this sequence.
+static bool is_own(const kv *s, size_t i)
+{
+    return s->block[i] && !s->block[i]->published && s->block[i]->references == 1;
+}
+
+static void give_back_fresh(kv *s)
+{
+    for (size_t i = 0; i < s->pages; i++)
+        if (s->fresh[i]) {
+            s->pool->release(s->pool, s->fresh[i]);
+            s->fresh[i] = NULL;
         }
-    }
 }
 
-panels kv_keys(const kv *kept, size_t l, size_t head, size_t T)
+// Takes a block for each page in which rows first..T-1 are going to be written.
+static status reserve(kv *s, size_t first, size_t T)
 {
-    return (panels){key(kept, l, head, 0), LANES * kept->D, panels_for(T)};
+    for (size_t i = first / s->shape.P; s->pool && i < pages_for(s, T); i++)
+        if (!is_own(s, i) && !(s->fresh[i] = s->pool->take(s->pool))) {
+            give_back_fresh(s);
+            return status_fail("no page is left in the pool for %zu tokens: give it more memory, "
+                               "or end other sequences",
+                               T);
+        }
+    return NULL;
 }
 
-panels kv_values(const kv *kept, size_t l, size_t head)
+// Puts the reserved blocks into the table. A page of which the first rows stay is copied: others
+// may be reading it.
+static void install_fresh(kv *s, size_t first)
 {
-    return (panels){value(kept, l, head, 0), value_stride(kept), panels_for(kept->D)};
+    for (size_t i = first / s->shape.P; i < s->pages; i++)
+        if (s->fresh[i]) {
+            if (s->block[i] && first > i * s->shape.P)
+                memcpy(s->fresh[i]->pages, s->block[i]->pages, s->layers * s->shape.bytes);
+            remove_page(s, i);
+            s->block[i] = s->fresh[i];
+            s->fresh[i] = NULL;
+        }
 }
 
-void kv_read(const kv *kept, size_t l, size_t head, size_t t, float *k, float *v)
+status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, size_t *first)
 {
-    const float *from_k = key(kept, l, head, t), *from_v = value(kept, l, head, t);
-    for (size_t d = 0; d < kept->D; d++) {
-        k[d] = from_k[d * KEY_STRIDE];
-        v[d] = from_v[d / LANES * value_stride(kept) + d % LANES];
-    }
+    const size_t known = s->keep->resumes(&s->spec, s->dropped, size_min(common, most));
+    const size_t found = find_pages(s, tokens, known, most);
+    status failed = reserve(s, found, T);
+    if (failed)
+        return failed;
+    install_fresh(s, found);
+    for (size_t i = pages_for(s, found); i < s->pages; i++)
+        if (!s->pool || i >= pages_for(s, T))
+            remove_page(s, i);
+    for (size_t i = found / s->shape.P; s->pool && i-- > 0;)
+        for (size_t l = 0; l < s->layers; l++)
+            if (s->block[i])
+                kv_place_page(s, l, i);
+    if (found < s->dropped)
+        s->dropped = 0;
+    s->held = found;
+    *first = found;
+    return NULL;
+}
+
+void kv_commit(kv *s, const int *tokens, size_t T)
+{
+    const size_t P = s->shape.P;
+    s->held = T;
+    for (size_t i = 0; s->pool && i < T / P; i++)
+        if (s->block[i] && (i == 0 || s->block[i - 1]) && !s->block[i]->published)
+            s->pool->publish(s->pool, s->space, i ? s->block[i - 1] : NULL, s->block[i],
+                             tokens + i * P);
+}
+
+bool kv_holds(const kv *s, size_t l, size_t g, size_t t)
+{
+    const visible see = s->keep->sees(&s->spec, s->held);
+    return l % s->layers == l && g < s->shape.G && t < s->held && (t < see.sinks || t >= see.from);
+}
+
+status kv_read(const kv *s, size_t l, size_t g, size_t t, float *k, float *v)
+{
+    if (!kv_holds(s, l, g, t))
+        return status_fail("layer %zu, head %zu, position %zu is not held", l, g, t);
+    const page *at = *kv_page(s, l, t / s->shape.P);
+    page_read_key(&s->shape, at, g, t % s->shape.P, k, s->scratch);
+    page_read_value(&s->shape, at, g, t % s->shape.P, v, s->scratch);
+    return NULL;
+}
+
+size_t kv_bytes(const kv *s)
+{
+    size_t n = 0;
+    for (size_t l = 0; l < s->layers; l++)
+        for (size_t i = 0; i < pages_for(s, s->held); i++)
+            n += *kv_page(s, l, i) != NULL;
+    return n * s->shape.bytes;
 }

@@ -1,38 +1,54 @@
-// Keys and values of one or more layers, packed for the kernel: K as panels over time (a lane is a
-// key), V as panels over a head's channels.
+// The store: keys and values of one or more layers, in pages, under a spec. Both decoders keep
+// their rows in one; the naive one begins each step with an empty store.
 #ifndef LOCKSTEP_KV_H
 #define LOCKSTEP_KV_H
 
-#include "common/base/status.h"
-#include "common/math/kernel.h"
-#include "common/math/rows.h"
-#include "common/model/model.h"
+#include <stdbool.h>
+#include <stddef.h>
 
-typedef struct kv {
-    float *k, *v; // per layer and head: (ceil(T/16), D, 16), and (ceil(D/16), padded T, 16)
-    size_t layers, H, D, T;
-} kv;
+#include "common/kv/spec.h"
+#include "common/math/activations.h"
+#include "common/math/tap.h"
 
-// Room for T tokens in `layers` layers. What has not been stored is never read.
-status kv_create(const config *c, size_t layers, size_t T, kv *out);
-void kv_free(kv *kept);
+typedef struct kv kv;
+struct decoder_options;
 
-// Stores rows [first, first + n) of layer l: k and v are (n, C) with the heads side by side, row 0
-// being position `first`.
-void kv_store(kv *kept, size_t l, size_t first, const rows *k, const rows *v, size_t n);
+// A store for o->T_max tokens of `layers` layers: layer l of the model lies in layer l mod `layers`
+// of the store. One with fewer layers than the model takes no part in a pool.
+status kv_create(const config *c, size_t layers, const struct decoder_options *o, kv **out);
+void kv_destroy(kv *s);
 
-// The keys of a head as a right-hand side for rows of q, covering positions 0..T-1 (K = D); its
-// values for rows of p (K = T).
-panels kv_keys(const kv *kept, size_t l, size_t head, size_t T);
-panels kv_values(const kv *kept, size_t l, size_t head);
+// Before a step with these T tokens: where is the first row to compute? The first `common` of the
+// tokens are those of the rows that the store holds; rows from `most` on are to be computed in any
+// case. *first is at most `most`. It may be less than `common`, where a spec has dropped what a
+// rollback needs, and more, where a pool holds rows of the same tokens. All memory that the step
+// needs is reserved: a failure says that there is none and has changed nothing. From here on the
+// store holds the rows before *first and no others.
+status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, size_t *first);
 
-// Copies out one position's key and value, (D) each.
-void kv_read(const kv *kept, size_t l, size_t head, size_t t, float *k, float *v);
+// a->heads (n, C) = attention of the n rows of a->q, at positions first.. of model layer l, over the
+// keys and values that the spec lets each row see, after storing those of a->k and a->v. first = 0
+// empties the layer, so that a store of one layer serves all. Fails where a number has no such
+// form, naming layer, head and position. Vaswani et al. 2017, eq. 1; the order of every sum is
+// contract 4 and 5.
+status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const tap *to);
 
-// Bytes that T tokens take when all layers keep theirs: 2 L C T floats, padding not counted.
-static inline size_t kv_bytes(const config *c, size_t T)
-{
-    return 2 * c->L * c->C * T * sizeof(float);
-}
+// Stores rows without attending: k and v are (n, C), row 0 at position `first`. All of them must
+// have room at once.
+status kv_store(kv *s, size_t l, size_t first, const rows *k, const rows *v, size_t n);
+
+// After the last layer: rows 0..T-1 of these tokens are held.
+void kv_commit(kv *s, const int *tokens, size_t T);
+
+// Holds nothing any more.
+void kv_forget(kv *s);
+
+// What decoder.h promises of holds, read_kv and bytes. l is a layer of the model.
+bool kv_holds(const kv *s, size_t l, size_t g, size_t t);
+status kv_read(const kv *s, size_t l, size_t g, size_t t, float *k, float *v);
+size_t kv_bytes(const kv *s);
+
+// Bytes that kv_create takes for T tokens under this spec.
+size_t kv_memory(const config *c, size_t layers, const kv_spec *spec, size_t T);
 
 #endif

@@ -1,7 +1,10 @@
 // One block, cut into rows.
 #include "common/math/activations.h"
 
+#include <string.h>
+
 #include "common/base/memory.h"
+#include "common/base/size.h"
 #include "common/math/kernel.h"
 
 // Cuts `count` rows of n values off the block at *used floats; a NULL block only counts.
@@ -22,7 +25,7 @@ static size_t cut_all(const config *c, size_t T, activations *a)
     a->hidden = cut(a->block, &used, T, c->F);
     a->change = cut(a->block, &used, T, c->C);
     a->scores = cut(a->block, &used, TILE_ROWS, T);
-    a->scaled = cut(a->block, &used, 1, T);
+    a->shown = cut(a->block, &used, 1, T);
     a->attended = cut(a->block, &used, TILE_ROWS, config_head_size(c));
     a->logits = cut(a->block, &used, 1, c->V);
     return used;
@@ -39,14 +42,38 @@ status activations_create(const config *c, size_t T, activations *out)
     if (!out->block)
         return memory_failed("activations");
     cut_all(c, T, out);
+    out->room = 1;
     out->q = rows_columns(&out->qkv, 0, c->C);
     out->k = rows_columns(&out->qkv, c->C, c->C);
     out->v = rows_columns(&out->qkv, 2 * c->C, c->C);
     return NULL;
 }
 
+status activations_reserve(activations *a, size_t wanted)
+{
+    if (wanted <= a->room)
+        return NULL;
+    float *more = memory_block(size_times(size_times(wanted, a->logits.stride), sizeof *more));
+    if (!more)
+        return memory_failed("the logits of all rows that are wanted");
+    memory_free(a->more);
+    a->more = more;
+    a->logits.at = more;
+    a->room = wanted;
+    return NULL;
+}
+
+const float *activations_logits(activations *a, size_t wanted)
+{
+    const rows *y = &a->logits;
+    for (size_t r = 1; r < wanted; r++)
+        memmove(y->at + r * y->n, row(y, r), y->n * sizeof *y->at);
+    return y->at;
+}
+
 void activations_free(activations *a)
 {
     memory_free(a->block);
+    memory_free(a->more);
     *a = (activations){0};
 }

@@ -15,14 +15,22 @@ typedef struct activations {
     rows hidden;   // (T, F)
     rows change;   // (T, C) what attention or the feed-forward network adds to x
     rows scores;   // (TILE_ROWS, T) of one head
-    rows scaled;   // (1, T) one row of them after scaling, for an observer
+    rows shown;    // (1, T) one row of them, for an observer
     rows attended; // (TILE_ROWS, D) of one head
-    rows logits;   // (1, V)
-    float *block;  // all of the above
+    rows logits;   // (room, V) of the last rows: one, or as many as were ever wanted
+    size_t room;
+    float *block; // all of the above, logits of one row among them,
+    float *more;  // and those of several: (room, V), or NULL
 } activations;
 
 // For up to T rows at once.
 status activations_create(const config *c, size_t T, activations *out);
+// Room for the logits of `wanted` rows. A failure leaves what there was.
+status activations_reserve(activations *a, size_t wanted);
+
+// Closes up the first `wanted` rows of logits, which then are (wanted, V), contiguous.
+const float *activations_logits(activations *a, size_t wanted);
+
 void activations_free(activations *a);
 
 // Bytes that takes.

@@ -16,11 +16,16 @@ enum { TILE_PANELS = 4 };
 enum { TILE_PANELS = 1 };
 #endif
 
-// What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` floats
+// How a number of the right-hand side is stored. The kernel widens it to binary32, exactly, on its
+// way into a product.
+typedef enum element { ELEMENT_F32, ELEMENT_F16 } element;
+
+// What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` elements
 // from one panel to the next.
 typedef struct panels {
-    const float *at;
+    const void *at;
     size_t stride, count;
+    element of;
 } panels;
 
 // y (n rows, 16 count) = a (n rows, K) times b, plus bias (16 count) unless that is NULL. With

@@ -22,7 +22,7 @@ static inline void fold_sum(float *partial, size_t half)
         partial[j] += partial[j + half];
 }
 
-static float tree_sum(float partial[LANES])
+float rowops_fold_sum(float partial[LANES])
 {
     fold_sum(partial, LANES / 2);
     fold_sum(partial, LANES / 4);
@@ -40,7 +40,7 @@ static float row_sum(const float *x, size_t n)
             partial[j] += x[i + j];
     for (size_t i = whole; i < n; i++)
         partial[i - whole] += x[i];
-    return tree_sum(partial);
+    return rowops_fold_sum(partial);
 }
 
 // The sum of (x - mean)^2, in the same order.
@@ -54,7 +54,7 @@ static float row_squares(const float *x, size_t n, float mean)
             partial[j] = numeric_fma(x[i + j] - mean, x[i + j] - mean, partial[j]);
     for (size_t i = whole; i < n; i++)
         partial[i - whole] = numeric_fma(x[i] - mean, x[i] - mean, partial[i - whole]);
-    return tree_sum(partial);
+    return rowops_fold_sum(partial);
 }
 
 void rowops_layer_norm(const norm *w, float eps, const rows *x, rows *y, size_t n)
@@ -74,7 +74,7 @@ void rowops_layer_norm(const norm *w, float eps, const rows *x, rows *y, size_t 
 
 void rowops_linear(const linear *w, const rows *x, rows *y, size_t n)
 {
-    const panels weights = {w->panels, w->K * LANES, panels_for(w->N)};
+    const panels weights = {w->panels, w->K * LANES, panels_for(w->N), ELEMENT_F32};
     kernel_product(n, w->K, x->at, x->stride, weights, y->at, y->stride, w->bias, false);
 }
 
@@ -97,59 +97,4 @@ void rowops_add(rows *x, const rows *y, size_t n)
         for (size_t c = 0; c < x->n; c++)
             sum[c] += more[c];
     }
-}
-
-static float larger(float a, float b)
-{
-    return a > b ? a : b;
-}
-
-static inline void fold_larger(float *partial, size_t half)
-{
-    for (size_t j = 0; j < half; j++)
-        partial[j] = larger(partial[j], partial[j + half]);
-}
-
-// x *= scale; returns the maximum. Its order is that of a sum, so that even a NaN comes out the
-// same everywhere. Fills the last 16 lanes with -Inf: no maximum changes for it, and e^-Inf is 0,
-// so that what follows needs no last few elements of its own.
-static float scale_row(float *x, size_t n, float scale)
-{
-    float partial[LANES];
-    for (size_t j = 0; j < LANES; j++)
-        partial[j] = -INFINITY;
-    for (size_t j = n; j < padded(n); j++)
-        x[j] = -INFINITY;
-    for (size_t i = 0; i < n; i += LANES)
-#pragma omp simd
-        for (size_t j = 0; j < LANES; j++) {
-            x[i + j] *= scale;
-            partial[j] = larger(x[i + j], partial[j]);
-        }
-    fold_larger(partial, LANES / 2);
-    fold_larger(partial, LANES / 4);
-    fold_larger(partial, LANES / 8);
-    return larger(partial[0], partial[1]);
-}
-
-// x = e^(x - max); returns the sum. Adding the +0 of the lanes beyond n changes no sum of what is
-// not negative.
-static float exp_row(float *x, size_t n, float max)
-{
-    float partial[LANES] = {0};
-    for (size_t i = 0; i < n; i += LANES)
-#pragma omp simd
-        for (size_t j = 0; j < LANES; j++) {
-            x[i + j] = numeric_exp(x[i + j] - max);
-            partial[j] += x[i + j];
-        }
-    return tree_sum(partial);
-}
-
-void rowops_softmax(float *x, size_t n, float scale)
-{
-    float inverse = 1.0f / exp_row(x, n, scale_row(x, n, scale));
-#pragma omp simd
-    for (size_t i = 0; i < padded(n); i++)
-        x[i] *= inverse;
 }

@@ -22,8 +22,7 @@ void rowops_gelu(rows *x, size_t n);
 // x (n, C) += y (n, C): the residual stream.
 void rowops_add(rows *x, const rows *y, size_t n);
 
-// x[0..n-1] = softmax(scale x): scores in, probabilities out. x has room for padded(n); what lies
-// beyond n is neither looked at nor kept.
-void rowops_softmax(float *x, size_t n, float scale);
+// Contract 3: the 16 partial sums of a row become one, lane j with lane j + half, from half = 8 on.
+float rowops_fold_sum(float partial[LANES]);
 
 #endif

@@ -30,6 +30,7 @@ typedef struct run {
     size_t bytes;
     char *read; // text, if it had to be read
     model *model;
+    kv_spec spec;
     tokenizer *tokenizer; // NULL for a synthetic model
     sampler *sampler;
     decoder *decoder;
@@ -144,8 +145,9 @@ static status make_room(run *r)
     size_t tokens =
         r->tokenizer ? tokenizer_size(r->tokenizer) : r->model->config.V; // ids beyond have no text
     status s = sampler_create(&r->options.sampling, tokens, &r->sampler);
-    return s ? s
-             : r->api->create(r->model, size_min(context, prompt + r->options.tokens), &r->decoder);
+    const decoder_options kept = {.T_max = size_min(context, prompt + r->options.tokens),
+                                  .kv = r->spec};
+    return s ? s : r->api->create(r->model, &kept, &r->decoder);
 }
 
 // From here on there may be half-written files.
@@ -175,7 +177,7 @@ static status write_prompt_logits(run *r, npy_writer *w)
     status s = NULL;
     for (size_t t = 1; !s && t <= r->report.prompt; t++) {
         const float *logits;
-        s = r->api->step(r->decoder, r->ids, t, &logits);
+        s = r->api->step(r->decoder, r->ids, t, 1, &logits);
         if (!s)
             s = npy_append(w, logits);
         if (!s)
@@ -208,7 +210,7 @@ static status extend(run *r)
     const float *logits;
     uint64_t start = clock_ns();
     status s;
-    if ((s = r->api->step(r->decoder, r->ids, T, &logits)))
+    if ((s = r->api->step(r->decoder, r->ids, T, 1, &logits)))
         return s;
     int id = sampler_choose(r->sampler, logits);
     r->report.latency_ns += clock_ns() - start;
@@ -272,8 +274,8 @@ static status finish(run *r)
     p->model = model_label(r->model);
     p->ids = r->ids;
     p->stop = at_end_of_text(r) ? "eos" : p->generated < r->options.tokens ? "context" : "tokens";
-    if (r->api->length)
-        p->kv_bytes = 2 * c->L * c->C * sizeof(float) * r->api->length(r->decoder, 0);
+    if (r->api->bytes)
+        p->kv_bytes = r->api->bytes(r->decoder);
     if (!r->options.json && isatty(STDOUT_FILENO))
         putc('\n', stderr); // the text may have ended anywhere in a line
     if (strcmp(p->stop, "context") == 0)

@@ -100,7 +100,7 @@ Test(bench, cost_counts_multiply_adds)
     for (size_t t = 0; t < 10; t++)
         sum += cost_multiply_adds(&c, t, t + 1);
     cr_assert_eq(sum - 9 * 1000 * 48, cost_multiply_adds(&c, 0, 10));
-    cr_assert_eq(kv_bytes(&(config){.L = 12, .C = 768}, 1024), (size_t)72 << 20);
+    cr_assert_eq(cost_kv_bytes(&(config){.L = 12, .C = 768}, 1024), (size_t)72 << 20);
 }
 
 Test(bench, format_numbers)

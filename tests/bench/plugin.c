@@ -101,7 +101,10 @@ Test(plugin, failures_name_the_call)
 Test(plugin, tables_are_checked_before_they_are_used)
 {
     expect_refused(PLUGINS "/another-version.so", "",
-                   "another-version.so|version 2|this is 1|make mine");
+                   "another-version.so|version 3|this is 2|make mine");
+    expect_refused(PLUGINS "/first-version.so", "",
+                   "first-version.so|version 1|this is 2|decoder_options|wanted|holds|bytes|make "
+                   "mine");
     expect_refused(PLUGINS "/under-another-name.so", "",
                    "under-another-name.so|no symbol lockstep_decoder");
     expect_refused(PLUGINS "/without-reset.so", "",

@@ -158,7 +158,7 @@ Test(points, are_printed_pass_by_pass)
                                         "\nstep at 7 tokens (naive)\n",
                                         "\nstep at 7 tokens (kvcache)\n",
                                         "\n  everything ",
-                                        "the observer: ",
+                                        "showing them all: ",
                                         "all at their roofs",
                                         "so far 0 tokens"};
     char dir[SUPPORT_PATH], name[64];

@@ -184,9 +184,9 @@ Test(digest, stages_are_hashed_by_position_then_head)
         decoder *d;
         const float *logits;
         *r = (record){0};
-        cr_assert_null(decoders[i]->create(m, T, &d));
+        cr_assert_null(decoders[i]->create(m, &(decoder_options){.T_max = T}, &d));
         decoders[i]->observe(d, keep, r);
-        cr_assert_null(decoders[i]->step(d, ids, T, &logits));
+        cr_assert_null(decoders[i]->step(d, ids, T, 1, &logits));
         decoders[i]->destroy(d);
         qsort(r->call, r->n, sizeof *r->call, by_position_and_head);
         status s = digest_stages(decoders[i], m, T, compare_stage, r);

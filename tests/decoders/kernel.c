@@ -8,10 +8,14 @@
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "common/kv/attention.h"
+#include "common/decoder.h"
+#include "common/kv/form.h"
+#include "common/kv/kv.h"
+#include "common/kv/store.h"
 #include "common/math/activations.h"
 #include "common/math/numeric.h"
 #include "common/math/rowops.h"
+#include "common/math/softmax.h"
 
 // Numbers that would show any change of order: all magnitudes from 2^-12 to 2^12, both signs.
 static float awkward(size_t i)
@@ -38,7 +42,8 @@ static void check_product(const float *a, const float *b, float *y, size_t rows_
 {
     for (size_t e = 0; e < rows_of_y * columns_of_y; e++)
         y[e] = CANARY;
-    kernel_product(n, K, a, K, (panels){b, K * LANES, count}, y, columns_of_y, NULL, resume);
+    kernel_product(n, K, a, K, (panels){b, K * LANES, count, ELEMENT_F32}, y, columns_of_y, NULL,
+                   resume);
     for (size_t r = 0; r < rows_of_y; r++)
         for (size_t j = 0; j < columns_of_y; j++) {
             const bool inside = r < n && j < count * LANES;
@@ -125,7 +130,8 @@ Test(rowops, softmax_is_near_float64_at_every_length)
         float *x = awkward_array(n, n), *p = memory_array(padded(n), sizeof *p);
         memset(p, 0xff, padded(n) * sizeof *p); // NaN
         memcpy(p, x, n * sizeof *p);
-        rowops_softmax(p, n, 0.125f);
+        const visible see = {.to = n};
+        softmax_row(p, see, softmax_scale(p, see, 0.125f));
         double total = 0, max = -INFINITY;
         for (size_t i = 0; i < n; i++)
             max = fmax(max, (double)x[i] * 0.125);
@@ -145,13 +151,12 @@ static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
 {
     const config c = {.L = 1, .C = 2 * D, .H = 2, .F = 4, .V = 1, .T = first + n + 20};
     activations a;
-    kv kept;
+    kv *kept;
     tap nobody = {0};
     cr_assert_null(activations_create(&c, c.T, &a));
-    cr_assert_null(kv_create(&c, 1, c.T, &kept));
+    cr_assert_null(kv_create(&c, 1, &(decoder_options){.T_max = c.T}, &kept));
     memset(a.block, 0xff, activations_bytes(&c, c.T));
-    memset(kept.k, 0xff, padded(c.T) * c.C * sizeof(float));
-    memset(kept.v, 0xff, padded(c.T) * 2 * padded(D) * sizeof(float));
+    memset(kept->memory, 0xff, kv_memory(&c, 1, &(kv_spec){0}, c.T));
     float *qkv = awkward_array((first + n) * 3 * c.C, first + n);
     for (size_t i = 0; overflowing && i < (first + n) * 3 * c.C; i++)
         if (i % (3 * c.C) >= 2 * c.C)
@@ -161,10 +166,10 @@ static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
                      : i % 13 == 0 ? INFINITY
                                    : qkv[i];
     rows k = {qkv + c.C, c.C, 3 * c.C}, v = {qkv + 2 * c.C, c.C, 3 * c.C};
-    kv_store(&kept, 0, 0, &k, &v, first + n);
+    cr_assert_null(kv_store(kept, 0, 0, &k, &v, first));
     for (size_t r = 0; r < n; r++)
-        memcpy(row(&a.q, r), qkv + (first + r) * 3 * c.C, c.C * sizeof *qkv);
-    attention(&kept, 0, first, &a, n, &nobody);
+        memcpy(row(&a.qkv, r), qkv + (first + r) * 3 * c.C, 3 * c.C * sizeof *qkv);
+    cr_assert_null(kv_attend(kept, 0, first, &a, n, &nobody));
     float *p = memory_array(c.T, sizeof *p);
     for (size_t r = 0; r < n; r++)
         for (size_t channel = 0; channel < c.C; channel++) {
@@ -175,7 +180,8 @@ static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
                     p[s] = fmaf(qkv[(first + r) * 3 * c.C + head * D + d], row(&k, s)[head * D + d],
                                 p[s]);
             }
-            rowops_softmax(p, keys, 1.0f / sqrtf((float)D));
+            const visible see = {.to = keys};
+            softmax_row(p, see, softmax_scale(p, see, 1.0f / sqrtf((float)D)));
             float y = 0, got = row(&a.heads, r)[channel];
             for (size_t s = 0; s < keys; s++)
                 y = fmaf(p[s], row(&v, s)[channel], y);
@@ -184,7 +190,7 @@ static void check_attention(size_t D, size_t first, size_t n, bool overflowing)
                       r, n, channel, (double)got, (double)y);
             cr_assert(overflowing || !isnan(got));
         }
-    memory_free(p), memory_free(qkv), kv_free(&kept), activations_free(&a);
+    memory_free(p), memory_free(qkv), kv_destroy(kept), activations_free(&a);
 }
 
 Test(attention, reads_nothing_beyond_a_rows_own_keys)

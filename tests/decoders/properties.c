@@ -93,9 +93,9 @@ static void begin(subject *s, uint64_t seed)
     s->expected = memory_array(s->m->config.V, sizeof *s->expected);
     for (size_t t = 0; t < s->T; t++)
         s->ids[t] = (int)below(s, s->m->config.V);
-    status failed = naive_decoder.create(s->m, s->T, &s->naive);
+    status failed = naive_decoder.create(s->m, &(decoder_options){.T_max = s->T}, &s->naive);
     expect(s, !failed, "%s", failed);
-    failed = kvcache_decoder.create(s->m, s->T, &s->cached);
+    failed = kvcache_decoder.create(s->m, &(decoder_options){.T_max = s->T}, &s->cached);
     expect(s, !failed, "%s", failed);
 }
 
@@ -115,12 +115,21 @@ static bool same(float a, float b)
     return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
 }
 
+// Rows that the cached decoder holds in a layer.
+static size_t held(const subject *s, size_t l)
+{
+    size_t n = 0;
+    for (size_t t = 0; t < s->T; t++)
+        n += kvcache_decoder.holds(s->cached, l, 0, t);
+    return n;
+}
+
 static void check_step(subject *s, size_t t)
 {
     const float *naive, *cached;
-    status failed = naive_decoder.step(s->naive, s->ids, t, &naive);
+    status failed = naive_decoder.step(s->naive, s->ids, t, 1, &naive);
     expect(s, !failed, "%s", failed);
-    failed = kvcache_decoder.step(s->cached, s->ids, t, &cached);
+    failed = kvcache_decoder.step(s->cached, s->ids, t, 1, &cached);
     expect(s, !failed, "%s", failed);
     oracle_logits(s->m, s->ids, t, s->expected);
     for (size_t v = 0; v < s->m->config.V; v++) {
@@ -131,23 +140,21 @@ static void check_step(subject *s, size_t t)
                (double)cached[v]);
     }
     for (size_t l = 0; l < s->m->config.L; l++)
-        expect(s, kvcache_decoder.length(s->cached, l) == t, "layer %zu holds %zu rows of %zu", l,
-               kvcache_decoder.length(s->cached, l), t);
+        expect(s, held(s, l) == t, "layer %zu holds %zu rows of %zu", l, held(s, l), t);
 }
 
 static void check_refusal(subject *s, size_t t)
 {
     const float *logits;
-    const size_t at = below(s, t), held = kvcache_decoder.length(s->cached, 0);
+    const size_t at = below(s, t), before = held(s, 0);
     const int id = s->ids[at];
     s->ids[at] = below(s, 2) ? -1 : (int)s->m->config.V;
-    expect(s, kvcache_decoder.step(s->cached, s->ids, t, &logits), "%zu tokens with id %d accepted",
-           t, s->ids[at]);
+    expect(s, kvcache_decoder.step(s->cached, s->ids, t, 1, &logits),
+           "%zu tokens with id %d accepted", t, s->ids[at]);
     s->ids[at] = id;
-    expect(s, kvcache_decoder.step(s->cached, s->ids, s->T + 1, &logits), "%zu tokens accepted",
+    expect(s, kvcache_decoder.step(s->cached, s->ids, s->T + 1, 1, &logits), "%zu tokens accepted",
            s->T + 1);
-    expect(s, kvcache_decoder.length(s->cached, 0) == held, "a refused step leaves %zu rows of %zu",
-           kvcache_decoder.length(s->cached, 0), held);
+    expect(s, held(s, 0) == before, "a refused step leaves %zu rows of %zu", held(s, 0), before);
 }
 
 static void watch(void *user, stage which, int l, int head, size_t t, const float *values, size_t n)

@@ -173,7 +173,7 @@ Test(hostile, decoders_survive_every_failing_allocation)
         for (size_t n = 1;; n++) {
             decoder *d = (decoder *)1;
             memory_fail_at(n);
-            status s = decoders[i]->create(m, 8, &d);
+            status s = decoders[i]->create(m, &(decoder_options){.T_max = 8}, &d);
             memory_fail_at(0);
             if (!s) {
                 cr_assert_gt(n, 4, "%s: only %zu allocations", decoders[i]->name, n - 1);
@@ -208,10 +208,10 @@ Test(hostile, verify_survives_every_failing_allocation)
 
 // A decoder that computes with another model.
 static model *other;
-static status create_other(const model *m, size_t T_max, decoder **out)
+static status create_other(const model *m, const decoder_options *o, decoder **out)
 {
     (void)m;
-    return kvcache_decoder.create(other, T_max, out);
+    return kvcache_decoder.create(other, o, out);
 }
 
 Test(hostile, the_locator_survives_every_failing_allocation)

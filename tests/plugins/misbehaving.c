@@ -20,16 +20,16 @@ static bool has_vice(const char *name)
 
 static const decoder *latest; // made or used, of all there are: what none of them should know
 
-static status create(const model *m, size_t T_max, decoder **out)
+static status create(const model *m, const decoder_options *o, decoder **out)
 {
-    status s = has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, T_max, out);
+    status s = has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, o, out);
     latest = *out;
     return s;
 }
 
-static status step(decoder *d, const int *tokens, size_t T, const float **logits)
+static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const float **logits)
 {
-    status s = kvcache_decoder.step(d, tokens, T, logits);
+    status s = kvcache_decoder.step(d, tokens, T, wanted, logits);
     steps++;
     if (has_vice("crashes") && T == 3)
         raise(SIGSEGV);
@@ -63,6 +63,8 @@ static void destroy(decoder *d)
 
 #ifdef TABLE_another_version
 enum { VERSION = DECODER_API_VERSION + 1 };
+#elif defined TABLE_first_version
+enum { VERSION = 1 };
 #else
 enum { VERSION = DECODER_API_VERSION };
 #endif
@@ -83,4 +85,4 @@ enum { HAS_RESET = 1 };
 
 // Nothing behind destroy: logits only.
 const decoder_api lockstep_decoder = {VERSION, NAME, create, step, HAS_RESET ? reset : NULL,
-                                      destroy, NULL, NULL,   NULL};
+                                      destroy, NULL, NULL,   NULL, NULL};

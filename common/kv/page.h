@@ -1,0 +1,42 @@
+// A page: P consecutive positions of one layer, all K/V heads. Per head first its keys, packed as
+// panels over time (a lane is a position), then its values, packed as panels over the head's
+// channels, so that the kernel reads both as they lie.
+#ifndef LOCKSTEP_KV_PAGE_H
+#define LOCKSTEP_KV_PAGE_H
+
+#include <stddef.h>
+
+#include "common/kv/form.h"
+#include "common/math/rows.h"
+
+typedef struct page_shape {
+    const form *form;
+    size_t P, G, D;     // positions, K/V heads, channels of a head
+    size_t value_bytes; // from the beginning of a head to its values
+    size_t head_bytes;  // from one head to the next
+    size_t bytes;       // of the page
+} page_shape;
+
+typedef unsigned char page; // (bytes), aligned to a cache line
+
+page_shape page_shape_of(const kv_spec *spec, const config *c);
+
+// Stores one key (or value), (D), at slot i < P of head g. Returns the channel of the first number
+// that the form cannot hold, or D. `scratch` has room for D numbers.
+size_t page_write_key(const page_shape *s, page *to, size_t g, size_t i, const float *k,
+                      void *scratch);
+size_t page_write_value(const page_shape *s, page *to, size_t g, size_t i, const float *v,
+                        void *scratch);
+
+// Reads it as a row of attention does.
+void page_read_key(const page_shape *s, const page *from, size_t g, size_t i, float *k,
+                   void *scratch);
+void page_read_value(const page_shape *s, const page *from, size_t g, size_t i, float *v,
+                     void *scratch);
+
+// Right-hand sides: the keys of slots [from, to), both multiples of 16, for rows of q (K = D); the
+// values from slot `from` on, for rows of p.
+panels page_keys(const page_shape *s, const page *at, size_t g, size_t from, size_t to);
+panels page_values(const page_shape *s, const page *at, size_t g, size_t from);
+
+#endif
