@@ -12,7 +12,8 @@
 #include "common/base/npy.h"
 
 // The roughest arithmetic that a difference may be blamed on. A row's distance is the root mean
-// square of B - A over the standard deviation of A's logits in that row; beyond `limit` it is a bug
+// square of B - A over the standard deviation of A's logits in that row, where what is masked in
+// both is left out and outliers are drawn in (rows.c); beyond `limit` it is a bug
 // (notes/07-your-own-cache.md shows the measurements behind the limits).
 typedef struct compare_precision {
     const char *name;
@@ -23,19 +24,23 @@ typedef enum verdict { VERDICT_IDENTICAL, VERDICT_ROUNDING, VERDICT_BUG } verdic
 
 enum { COMPARE_TOP = 5 };
 
+// Why a row is no rounding: it moved too far; or KL or the largest logit, which is no tie, say so.
+typedef enum compare_beyond { WITHIN, BEYOND_DISTANCE, BEYOND_KL, BEYOND_TOP1 } compare_beyond;
+
 // NaN and NaN are equal here, whatever their bits. An infinity or a NaN in one matrix alone makes a
 // row's distance infinite.
 typedef struct comparison_row {
     size_t differing;      // elements whose bits differ,
     size_t first;          // the first of them
-    double max_difference; // |B - A|, over what is finite in both,
+    size_t masked;         // logits that are masked in both, by -Inf, -1e9, -65504 and the like
+    double max_difference; // |B - A|, over what is finite in both and not masked,
     size_t max_column;     // and where
     uint64_t max_ulps;     // sticks at INT64_MAX
     double distance;       // as above
     double kl;             // of softmax(B) from softmax(A), in nats; NaN where a row has none
     size_t top1_a, top1_b; // the largest logit's column
     size_t top5; // how many of the COMPARE_TOP largest (or of all, if fewer) are the same columns
-    bool beyond; // the limit
+    compare_beyond beyond; // the limit, or what KL and the largest logit allow
 } comparison_row;
 
 typedef struct comparison {
@@ -45,6 +50,7 @@ typedef struct comparison {
                     // to it
     comparison_row *row; // (rows)
     size_t differing;    // numbers
+    size_t masked;       // in both
     size_t differing_rows;
     size_t first;                // the first differing row,
     double first_a, first_b;     // and its first differing numbers

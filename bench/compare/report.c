@@ -38,6 +38,16 @@ static void say_where_it_begins(words *w, const comparison *c)
             "in row %zu an infinity or a NaN stands in one of A and B alone, or a number beyond "
             "all measure",
             c->first_beyond);
+    else if (bad->beyond == BEYOND_KL)
+        say(w,
+            "row %zu is the first that no rounding explains: it is near, at a distance of %.2g, "
+            "but its KL divergence is %.2g nats",
+            c->first_beyond, bad->distance, bad->kl);
+    else if (bad->beyond == BEYOND_TOP1)
+        say(w,
+            "row %zu is the first that no rounding explains: it is near, at a distance of %.2g, "
+            "but its largest logit is at %zu, not %zu, and that was no tie",
+            c->first_beyond, bad->distance, bad->top1_b, bad->top1_a);
     else
         say(w,
             "row %zu is the first that is too far for %s rounding: a distance of %.2g where %.2g "
@@ -268,6 +278,9 @@ void compare_print(FILE *f, const comparison *c, bool all_rows)
     char why[COMPARE_WHY];
     compare_explain(c, why);
     print_equal(f, c);
+    if (c->masked)
+        fprintf(f, "  left out            %zu masked in both (-Inf, -1e9 and the like)\n",
+                c->masked);
     if (c->differing)
         print_differences(f, c);
     if (c->differing || all_rows)
@@ -296,11 +309,12 @@ static json_t *string(const char *text)
 static json_t *row_json(const comparison *c, size_t r)
 {
     const comparison_row *row = &c->row[r];
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "row", whole(r),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "row", whole(r),
                      "bit_equal", whole(c->columns - row->differing), "max_difference",
                      number(row->max_difference), "max_ulps", whole(row->max_ulps), "distance",
                      number(row->distance), "kl", number(row->kl), "top1_a", whole(row->top1_a),
-                     "top1_b", whole(row->top1_b), "top5", whole(row->top5), "beyond", row->beyond);
+                     "top1_b", whole(row->top1_b), "top5", whole(row->top5), "beyond",
+                     row->beyond != WITHIN, "masked", whole(row->masked));
 }
 
 static json_t *rows_json(const comparison *c)
@@ -332,10 +346,11 @@ static json_t *first_json(const comparison *c)
 static json_t *totals_json(const comparison *c)
 {
     return json_pack(
-        "{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bit_equal",
-        whole(c->rows * c->columns - c->differing), "rows", whole(c->rows), "columns",
-        whole(c->columns), "compared_as", c->as_double ? "float64" : "float32", "differing_rows",
-        whole(c->differing_rows), "first_difference", first_json(c), "max_difference",
+        "{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bit_equal",
+        whole(c->rows * c->columns - c->differing), "masked", whole(c->masked), "rows",
+        whole(c->rows), "columns", whole(c->columns), "compared_as",
+        c->as_double ? "float64" : "float32", "differing_rows", whole(c->differing_rows),
+        "first_difference", first_json(c), "max_difference",
         largest_json(c->largest, number(c->row[c->largest].max_difference)), "max_ulps",
         largest_json(c->max_ulps_row, whole(c->row[c->max_ulps_row].max_ulps)), "max_distance",
         largest_json(c->farthest, number(c->row[c->farthest].distance)), "median_distance",

@@ -517,6 +517,90 @@ Test(compare, shapes_and_numbers_must_allow_a_comparison)
     free_pair(&p);
 }
 
+// Masks.
+
+Test(compare, masked_logits_do_not_set_the_scale)
+{
+    static const float masks[] = {-3.4e38f, -3.4028235e38f, -1e9f, -65504, -1e4f, -INFINITY};
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        pair p = {make_matrix(1, 4, false), make_matrix(1, 4, false)};
+        memcpy(p.a.data, (float[]){1, 2, 3, masks[i]}, 16);
+        memcpy(p.b.data, (float[]){3, 2, 1, masks[i]}, 16);
+        comparison c = compare_as(&p, "float32");
+        cr_assert(c.masked == 1 && c.row[0].masked == 1, "%g: %zu", (double)masks[i], c.masked);
+        cr_assert_float_eq(c.row[0].distance, 2, 1e-9, "%g: %g", (double)masks[i],
+                           c.row[0].distance);
+        expect_verdict(&c, VERDICT_BUG, "a distance of 2 where");
+        compare_free(&c);
+        expect_pair(&p, "bfloat16", VERDICT_BUG, "a distance of 2 where");
+        free_pair(&p);
+    }
+}
+
+// By adding to the logits, in most columns, and with another number in each implementation.
+Test(compare, masks_of_every_kind_are_left_out)
+{
+    double distance[ROWS];
+    fill(distance, 0, 4e-7);
+    pair p = make_pair(distance);
+    float *a = p.a.data, *b = p.b.data;
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        if (i % COLUMNS >= 20) {
+            a[i] -= 1e4f;
+            b[i] = -INFINITY;
+        }
+    comparison c = compare_as(&p, "float32");
+    cr_assert_eq(c.masked, ROWS * (COLUMNS - 20));
+    expect_verdict(&c, VERDICT_ROUNDING, "40 of 40 rows differ");
+    compare_free(&c);
+    free_pair(&p);
+}
+
+Test(compare, a_mask_in_one_alone_is_a_bug)
+{
+    double distance[ROWS] = {0};
+    pair p = make_pair(distance), swapped = {p.b, p.a};
+    ((float *)p.b.data)[7 * COLUMNS + 3] = -1e9f;
+    expect_pair(&p, "bfloat16", VERDICT_BUG, "row 7 is the first");
+    expect_pair(&swapped, "bfloat16", VERDICT_BUG, "row 7 is the first");
+    free_pair(&p);
+}
+
+Test(compare, one_huge_logit_does_not_set_the_scale)
+{
+    double distance[ROWS];
+    fill(distance, 0, 0.5);
+    pair p = make_pair(distance);
+    for (size_t r = 0; r < ROWS; r++)
+        ((float *)p.a.data)[r * COLUMNS] = ((float *)p.b.data)[r * COLUMNS] = 1e6f;
+    comparison c = compare_as(&p, "float32");
+    cr_assert(c.masked == 0 && c.median_distance > 0.3, "%g", c.median_distance);
+    expect_verdict(&c, VERDICT_BUG, "row 0 is the first");
+    compare_free(&c);
+    free_pair(&p);
+}
+
+// Within the roughest limit, but one logit that moved decides: KL and top-1 have a say.
+Test(compare, the_verdict_contradicts_neither_kl_nor_top_1)
+{
+    const struct {
+        float before, after;
+        const char *parts;
+    } moved[] = {{6, 4.0f, "row 20|KL divergence is"}, {5.02f, 4.99f, "row 20|no tie"}};
+    for (size_t i = 0; i < 2; i++) {
+        double distance[ROWS] = {0};
+        pair p = make_pair(distance);
+        float *a = (float *)p.a.data + 20 * COLUMNS, *b = (float *)p.b.data + 20 * COLUMNS;
+        for (size_t j = 0; j < COLUMNS; j++)
+            a[j] = b[j] = i == 0 ? a[j] / 4 : a[j];
+        a[33] = moved[i].before;
+        b[33] = moved[i].after;
+        a[34] = b[34] = 5.0f;
+        expect_pair(&p, "bfloat16", VERDICT_BUG, moved[i].parts);
+        free_pair(&p);
+    }
+}
+
 // The command.
 
 static void save(const char *name, const npy_matrix *m)
