@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/compare/diagnose.h"
 #include "bench/compare/rows.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
@@ -95,9 +96,9 @@ static void sum_up(comparison *c)
     }
     c->top5 = top5 / (double)(c->rows * share_of_top(c->columns));
     c->mean_kl = with_kl ? kl / (double)with_kl : NAN;
-    c->verdict = c->differing == 0 ? VERDICT_IDENTICAL
-                 : c->beyond > 0   ? VERDICT_BUG
-                                   : VERDICT_ROUNDING;
+    c->verdict = c->differing == 0 && c->log_probs_a == c->log_probs_b ? VERDICT_IDENTICAL
+                 : c->beyond > 0                                       ? VERDICT_BUG
+                                                                       : VERDICT_ROUNDING;
 }
 
 static bool any_finite(const double *x, size_t n)
@@ -108,14 +109,15 @@ static bool any_finite(const double *x, size_t n)
     return any;
 }
 
-// `rows` is room for one of a, one of b, and one to sort in.
+// `rows` is room for one of a, one of b, and two to sort in.
 static status compare_rows(const npy_matrix *a, const npy_matrix *b, double *rows, comparison *c)
 {
     double *row_a = rows, *row_b = rows + c->columns;
     bool finite_a = false, finite_b = false;
+    c->log_probs_a = diagnose_log_probs(a, row_a);
+    c->log_probs_b = diagnose_log_probs(b, row_a);
     for (size_t r = 0; r < c->rows; r++) {
-        npy_row(a, r, row_a);
-        npy_row(b, r, row_b);
+        diagnose_read(c, a, r, row_a, b, r, row_b);
         c->row[r] = rows_compare(row_a, row_b, c->columns, c->as_double, c->precision->limit,
                                  row_b + c->columns);
         note_difference(c, r, row_a, row_b);
@@ -127,6 +129,7 @@ static status compare_rows(const npy_matrix *a, const npy_matrix *b, double *row
             "%s holds no finite number: look for the NaN or the infinity in what wrote it",
             finite_a ? "B" : "A");
     sum_up(c);
+    diagnose(c, a, b, rows);
     return find_median(c);
 }
 
@@ -155,7 +158,7 @@ status compare_matrices(const npy_matrix *a, const npy_matrix *b,
     status s = check_shapes(a, b);
     if (s)
         return s;
-    double *rows = memory_array(size_times(3, a->columns), sizeof *rows);
+    double *rows = memory_array(size_times(6, a->columns), sizeof *rows);
     out->row = memory_array(a->rows, sizeof *out->row);
     s = rows && out->row ? compare_rows(a, b, rows, out) : memory_failed("the rows to compare");
     memory_free(rows);

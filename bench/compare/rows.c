@@ -120,13 +120,14 @@ bool rows_left_out(double a, double b, const rows_scale *of_a, const rows_scale 
 }
 
 double rows_distance(const double *a, const double *b, size_t n, const rows_scale *of_a,
-                     const rows_scale *of_b)
+                     const rows_scale *of_b, double offset)
 {
     double squares = 0;
     size_t counted = 0;
     for (size_t i = 0; i < n; i++)
         if (!rows_left_out(a[i], b[i], of_a, of_b)) {
-            squares += (b[i] - a[i]) * (b[i] - a[i]);
+            const double difference = b[i] - a[i] - offset;
+            squares += difference * difference;
             counted++;
         }
     const double distance = squares > 0 ? sqrt(squares / (double)counted) / of_a->deviation : 0;
@@ -217,6 +218,35 @@ static bool is_tie(const double *a, const comparison_row *r, double deviation)
     return r->top1_a == r->top1_b || a[r->top1_a] - a[r->top1_b] <= 2 * 5 * r->distance * deviation;
 }
 
+static double mean_difference(const double *a, const double *b, size_t n, const rows_scale *of_a,
+                              const rows_scale *of_b)
+{
+    double sum = 0;
+    size_t counted = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!rows_left_out(a[i], b[i], of_a, of_b)) {
+            sum += b[i] - a[i];
+            counted++;
+        }
+    return counted > 0 ? sum / (double)counted : 0;
+}
+
+// Softmax sees no constant that is added to a row, so where that is all but rounding, it is left
+// out of the distance and named.
+static void measure_distance(const double *a, const double *b, size_t n, const rows_scale *of_a,
+                             const rows_scale *of_b, comparison_row *r)
+{
+    r->distance = rows_distance(a, b, n, of_a, of_b, 0);
+    const double offset = mean_difference(a, b, n, of_a, of_b);
+    if (n < 2 || r->distance < ROWS_SAME || !isfinite(offset))
+        return;
+    const double rest = rows_distance(a, b, n, of_a, of_b, offset);
+    if (rest < ROWS_SAME) {
+        r->distance = rest;
+        r->offset = offset;
+    }
+}
+
 comparison_row rows_compare(const double *a, const double *b, size_t n, bool as_double,
                             double limit, double *room)
 {
@@ -225,7 +255,7 @@ comparison_row rows_compare(const double *a, const double *b, size_t n, bool as_
     compare_bits(a, b, n, as_double, &r);
     compare_differences(a, b, n, &of_a, &of_b, &r);
     compare_top(a, b, n, &r);
-    r.distance = rows_distance(a, b, n, &of_a, &of_b);
+    measure_distance(a, b, n, &of_a, &of_b, &r);
     r.kl = divergence(a, b, n);
     if (r.differing > 0 && !(r.distance < limit))
         r.beyond = BEYOND_DISTANCE;

@@ -17,10 +17,14 @@ rows_scale rows_measure(const double *x, size_t n, double *room);
 // infinity.
 bool rows_left_out(double a, double b, const rows_scale *of_a, const rows_scale *of_b);
 
-// The root mean square of b - a over a's deviation; infinite where a NaN or an infinity stands in
+// Two rows this near are the same but for float32 rounding; different rows of a model are far from
+// it.
+#define ROWS_SAME 0x1p-15
+
+// The root mean square of b - a - offset over a's deviation; infinite where a NaN or an infinity stands in
 // one alone.
 double rows_distance(const double *a, const double *b, size_t n, const rows_scale *of_a,
-                     const rows_scale *of_b);
+                     const rows_scale *of_b, double offset);
 
 // All figures of b, (n), beside a; `room` is (n) too. Beyond is what has more distance than `limit`,
 // or a divergence or another largest logit that no such distance explains.
