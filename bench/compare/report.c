@@ -240,7 +240,7 @@ static void print_row(FILE *f, const comparison *c, size_t r)
     char top1[64] = "same";
     if (row->top1_a != row->top1_b)
         snprintf(top1, sizeof top1, "%zu, not %zu", row->top1_b, row->top1_a);
-    fprintf(f, " %6zu %6.2f %%  %7.1e %10llu  %7.1e%c %7.1e  %-16s %zu of %zu\n", r,
+    fprintf(f, "  %6zu %6.2f %%  %7.1e %10llu  %7.1e%c %7.1e  %-16s %zu of %zu\n", r,
             percent(c->columns - row->differing, c->columns), row->max_difference,
             (unsigned long long)row->max_ulps, row->distance, row->beyond ? '!' : ' ', row->kl,
             top1, row->top5, size_min(c->columns, COMPARE_TOP));
@@ -290,7 +290,7 @@ static selection select_rows(const comparison *c)
 static void print_table(FILE *f, const comparison *c, bool all_rows)
 {
     const selection chosen = select_rows(c);
-    fputs("\n    row    equal max diff   max ulps distance       KL  top-1            top-5\n", f);
+    fputs("\n     row    equal max diff   max ulps distance       KL  top-1            top-5\n", f);
     for (size_t r = 0, shown = 0; r < c->rows; r++)
         if (all_rows || is_in(&chosen, r)) {
             if (r > shown)
