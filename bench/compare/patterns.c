@@ -196,34 +196,20 @@ static bool is_format(const format *t, const double *x, size_t n, double scale)
     return true;
 }
 
-// Euclid's algorithm: the largest step of which both are multiples, where up to `noise` is nothing.
-static double common_step(double a, double b, double noise)
+// Whether every x is a whole number of steps from `low`, to 1/256 of a step.
+static bool on_grid(const double *x, size_t n, double low, double step)
 {
-    while (b > noise) {
-        const double rest = fabs(remainder(a, b));
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-// The step of a grid of at most 256 numbers from `origin` over `range` that holds every x, to 1/256
-// of a step; 0 if there is none.
-static double grid_step(const double *x, size_t n, double origin, double range)
-{
-    double step = range;
-    for (size_t i = 0; i < n; i++)
-        step = common_step(step, x[i] - origin, range / 2048);
-    step = range / nearbyint(range / step);
     for (size_t i = 0; i < n; i++) {
-        const double steps = (x[i] - origin) / step;
+        const double steps = (x[i] - low) / step;
         if (fabs(steps - nearbyint(steps)) > 0x1p-8)
-            return 0;
+            return false;
     }
-    return step < range / 256 ? 0 : step;
+    return true;
 }
 
-static double integer_step(const double *x, size_t n, double *range)
+// The fewest steps, up to 255, into which the range of x can be divided so that every x is on the
+// grid; 0 if there are none.
+static int count_levels(const double *x, size_t n, double *range)
 {
     double low = x[0], high = x[0];
     for (size_t i = 1; i < n; i++) {
@@ -231,24 +217,29 @@ static double integer_step(const double *x, size_t n, double *range)
         high = fmax(high, x[i]);
     }
     *range = high - low;
-    return *range > 0 ? grid_step(x, n, low, *range) : 0;
+    for (int levels = 1; *range > 0 && levels <= 255; levels++)
+        if (on_grid(x, n, low, *range / levels))
+            return levels;
+    return 0;
 }
 
 // Whether each block of `block` numbers lies on a grid of its own, as blocks of 32 or heads of 64
 // with a scale each do. The roughest step and the most levels go into f.
 static bool is_integer(const double *x, size_t n, size_t block, patterns_finding *f)
 {
-    double levels = 0, step = 0;
+    int most = 0;
+    double step = 0;
     if (block < FEWEST || n % block)
         return false;
     for (size_t i = 0; i < n; i += block) {
-        double range, own = integer_step(x + i, block, &range);
-        if (own == 0)
+        double range;
+        const int levels = count_levels(x + i, block, &range);
+        if (levels == 0)
             return false;
-        levels = fmax(levels, range / own);
-        step = fmax(step, own);
+        most = levels > most ? levels : most;
+        step = fmax(step, range / levels);
     }
-    f->format = levels < 15.5 ? "int4" : "int8";
+    f->format = most <= 15 ? "int4" : "int8";
     f->quantum = step;
     return true;
 }
@@ -258,31 +249,28 @@ static bool find_integer(const double *x, size_t n, patterns_finding *f)
     return is_integer(x, n, n, f) || is_integer(x, n, 64, f) || is_integer(x, n, 32, f);
 }
 
-static const format *find_format(const double *x, size_t n, double largest, double *scale)
-{
-    for (size_t i = 0; i < FORMATS_KNOWN; i++) {
-        *scale = 1;
-        if (is_format(&FORMATS[i], x, n, 1))
-            return &FORMATS[i];
-        *scale = largest / FORMATS[i].largest; // as the row's largest number sets it
-        if (i < FLOAT8 && is_format(&FORMATS[i], x, n, *scale))
-            return &FORMATS[i];
-    }
-    return NULL;
-}
-
-static bool find_quantum(const double *x, size_t n, patterns_finding *f)
+static bool find_format(const double *x, size_t n, size_t formats, bool scaled, patterns_finding *f)
 {
     const double largest = measure(x, n).largest;
-    double scale;
-    const format *t = largest > 0 ? find_format(x, n, largest, &scale) : NULL;
-    if (largest > 0 && (!t || t - FORMATS >= FLOAT8) && find_integer(x, n, f))
-        return true;
-    if (!t)
-        return false;
-    f->format = t->name;
-    f->quantum = scale * step_at(t, largest / scale);
-    return true;
+    for (size_t i = 0; i < formats; i++) {
+        const format *t = &FORMATS[i];
+        const double scale = scaled ? largest / t->largest : 1;
+        if (is_format(t, x, n, scale)) {
+            f->format = t->name;
+            f->quantum = scale * step_at(t, largest / scale);
+            return true;
+        }
+    }
+    return false;
+}
+
+// Formats as they are before grids with a scale, since numbers of one size are on a grid in any
+// format; grids before scaled float8, which holds every int4.
+static bool find_quantum(const double *x, size_t n, patterns_finding *f)
+{
+    return measure(x, n).largest > 0 &&
+           (find_format(x, n, FORMATS_KNOWN, false, f) || find_integer(x, n, f) ||
+            find_format(x, n, FLOAT8, true, f));
 }
 
 // The numbers of `got` are those of a shorter format, those of `expected` are not, and they are at

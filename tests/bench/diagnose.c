@@ -55,7 +55,8 @@ static comparison compare_changed(change *how, change *of_a, const char *precisi
 static void expect_found(const comparison *c, verdict v, const char *name, const char *parts)
 {
     cr_assert_not_null(c->diagnosis.name, "nothing found, but %s expected", name);
-    cr_assert_str_eq(c->diagnosis.name, name, "%s: %s", c->diagnosis.name, c->diagnosis.evidence);
+    cr_assert_str_eq(c->diagnosis.name, name, "%s in place of %s (%s): %s", c->diagnosis.name, name,
+                     parts, c->diagnosis.evidence);
     cr_assert_eq(c->verdict, v, "%s", compare_verdict_name(c->verdict));
     support_assert_refused(c->diagnosis.evidence, parts);
 }
