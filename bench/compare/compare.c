@@ -96,9 +96,10 @@ static void sum_up(comparison *c)
     }
     c->top5 = top5 / (double)(c->rows * share_of_top(c->columns));
     c->mean_kl = with_kl ? kl / (double)with_kl : NAN;
-    c->verdict = c->differing == 0 && c->log_probs_a == c->log_probs_b ? VERDICT_IDENTICAL
-                 : c->beyond > 0                                       ? VERDICT_BUG
-                                                                       : VERDICT_ROUNDING;
+    if (c->differing == 0 && c->log_probs_a == c->log_probs_b)
+        c->verdict = VERDICT_IDENTICAL;
+    else
+        c->verdict = c->beyond > 0 || c->precision->limit == 0 ? VERDICT_BUG : VERDICT_ROUNDING;
 }
 
 static bool any_finite(const double *x, size_t n)

@@ -21,13 +21,13 @@ bool rows_left_out(double a, double b, const rows_scale *of_a, const rows_scale 
 // it.
 #define ROWS_SAME 0x1p-15
 
-// The root mean square of b - a - offset over a's deviation; infinite where a NaN or an infinity stands in
-// one alone.
+// The root mean square of b - a - offset over a's deviation; infinite where a NaN or an infinity
+// stands in one alone.
 double rows_distance(const double *a, const double *b, size_t n, const rows_scale *of_a,
                      const rows_scale *of_b, double offset);
 
-// All figures of b, (n), beside a; `room` is (n) too. Beyond is what has more distance than `limit`,
-// or a divergence or another largest logit that no such distance explains.
+// All figures of b, (n), beside a; `room` is (n) too. Beyond is what has more distance than
+// `limit`, or a divergence or another largest logit that no such distance explains.
 comparison_row rows_compare(const double *a, const double *b, size_t n, bool as_double,
                             double limit, double *room);
 
