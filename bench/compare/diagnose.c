@@ -18,21 +18,11 @@ static const double UNRELATED = 0.4;
 
 enum { FARTHEST_SHIFT = 4 };
 
-static double log_sum_exp(const double *x, size_t n)
-{
-    double max = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++)
-        max = fmax(max, x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += exp(x[i] - max);
-    return max + log(sum);
-}
-
 bool diagnose_log_probs(const npy_matrix *m, double *row)
 {
     for (size_t r = 0; r < m->rows; r++) {
         npy_row(m, r, row);
-        if (!(fabs(log_sum_exp(row, m->columns)) < SUMS_TO_ONE))
+        if (!(fabs(patterns_log_sum_exp(row, m->columns)) < SUMS_TO_ONE))
             return false;
     }
     return m->columns > 1;
@@ -40,7 +30,7 @@ bool diagnose_log_probs(const npy_matrix *m, double *row)
 
 static void to_log_probs(double *x, size_t n)
 {
-    const double sum = log_sum_exp(x, n);
+    const double sum = patterns_log_sum_exp(x, n);
     for (size_t i = 0; isfinite(sum) && i < n; i++)
         x[i] -= sum;
 }

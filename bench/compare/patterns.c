@@ -99,12 +99,13 @@ static bool is_line(const double *expected, const double *got, size_t n, double 
     return true;
 }
 
-static double log_sum_exp(const double *x, size_t n)
+double patterns_log_sum_exp(const double *x, size_t n)
 {
-    double max = x[0], sum = 0;
+    double max = x[0];
     for (size_t i = 1; i < n; i++)
-        max = fmax(max, x[i]);
-    for (size_t i = 0; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    double sum = exp(x[0] - max);
+    for (size_t i = 1; i < n; i++)
         sum += exp(x[i] - max);
     return max + log(sum);
 }
@@ -117,7 +118,8 @@ static bool find_offset(const double *expected, const double *got, size_t n, pat
     if (n < 2 || fabs(offset) < 8 * allowed || a.deviation == 0 ||
         !is_line(expected, got, n, 1, offset, allowed))
         return false;
-    const double of_a = fabs(log_sum_exp(expected, n)), of_b = fabs(log_sum_exp(got, n));
+    const double of_a = fabs(patterns_log_sum_exp(expected, n)),
+                 of_b = fabs(patterns_log_sum_exp(got, n));
     f->offset = offset;
     f->of_expected = of_a <= 8 * allowed;
     f->kind = f->of_expected || of_b <= 8 * allowed ? PATTERNS_LOG_PROBS : PATTERNS_OFFSET;
@@ -127,7 +129,7 @@ static bool find_offset(const double *expected, const double *got, size_t n, pat
 static bool find_probabilities(const double *expected, const double *got, size_t n,
                                patterns_finding *f)
 {
-    const double norm = log_sum_exp(expected, n);
+    const double norm = patterns_log_sum_exp(expected, n);
     for (size_t i = 0; i < n; i++)
         if (!(fabs(got[i] - exp(expected[i] - norm)) <= FITS * got[i] + 0x1p-100))
             return false;

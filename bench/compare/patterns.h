@@ -45,6 +45,9 @@ patterns_finding patterns_find(const double *expected, const double *got, size_t
 // Pearson's correlation of the two, in -1 to 1; 0 if either is constant.
 double patterns_correlation(const double *expected, const double *got, size_t n);
 
+// log(sum of exp(x)), n > 0, without overflow: log-probabilities are x minus this.
+double patterns_log_sum_exp(const double *x, size_t n);
+
 // The name of a kind, for people and programs alike.
 const char *patterns_name(patterns_kind kind);
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/compare/patterns.h"
+
 // The bits of a number as one that grows with it, so that a difference counts units in the last
 // place.
 static int64_t ordered_double(double x)
@@ -148,22 +150,11 @@ static void compare_differences(const double *a, const double *b, size_t n, cons
     }
 }
 
-static double log_sum_exp(const double *x, size_t n)
-{
-    double max = x[0];
-    for (size_t i = 1; i < n; i++)
-        max = x[i] > max ? x[i] : max;
-    double sum = exp(x[0] - max);
-    for (size_t i = 1; i < n; i++)
-        sum += exp(x[i] - max);
-    return max + log(sum);
-}
-
 // sum p log(p/q), p = softmax(a), q = softmax(b). It cannot be negative; what rounding leaves below
 // 0 is 0.
 static double divergence(const double *a, const double *b, size_t n)
 {
-    const double from = log_sum_exp(a, n), to = log_sum_exp(b, n);
+    const double from = patterns_log_sum_exp(a, n), to = patterns_log_sum_exp(b, n);
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         double p = exp(a[i] - from);
