@@ -87,6 +87,9 @@ const compare_precision *compare_precision_find(const char *name);
 // The finest precision that allows such a distance; NULL if none does.
 const compare_precision *compare_precision_for(double distance);
 
+// Whether no row stands out of the others, as rounding looks.
+bool compare_is_even(const comparison *c);
+
 // Compares B with A, the reference. Refused: matrices of different shape, without numbers, or with
 // nothing finite. Free it with compare_free.
 status compare_matrices(const npy_matrix *a, const npy_matrix *b,

@@ -250,6 +250,22 @@ static void say_none(const reader *d, compare_diagnosis *out)
              r, patterns_correlation(d->left_a, d->left_b, n), FARTHEST_SHIFT);
 }
 
+// All rows moved evenly, from the first on, and no more than a shorter format would move them: it
+// was rounded on the way, so that the results show no quantum.
+static bool find_roughness(const comparison *c, compare_diagnosis *out)
+{
+    const compare_precision *rougher = compare_precision_for(c->row[c->farthest].distance);
+    if (!rougher || c->first > 0 || !compare_is_even(c))
+        return false;
+    *out = (compare_diagnosis){.name = "reduced precision inside, or another formula",
+                               .rows = c->differing_rows};
+    snprintf(out->evidence, sizeof out->evidence,
+             "the rows differ evenly, from row 0 on, by what %s would give, but B's numbers are in "
+             "no shorter format themselves: keys and values, weights or a GELU; save those",
+             rougher->name);
+    return true;
+}
+
 static void say_log_probs(comparison *c)
 {
     const char *holds = c->log_probs_b ? "B" : "A", *other = c->log_probs_b ? "A" : "B";
@@ -287,9 +303,13 @@ void diagnose(comparison *c, const npy_matrix *a, const npy_matrix *b, double *r
         say_offset(c);
     if (count_wrong(c) == 0)
         return;
-    if (!find_pattern(&d, &out) && !find_shift(&d, &out) && !find_other_model(&d, &out))
-        say_none(&d, &out);
-    c->diagnosis = out;
+    if (find_pattern(&d, &out) || find_shift(&d, &out))
+        c->diagnosis = out;
+    else if (c->verdict == VERDICT_BUG) {
+        if (!find_roughness(c, &out) && !find_other_model(&d, &out))
+            say_none(&d, &out);
+        c->diagnosis = out;
+    }
 }
 
 status compare_again(comparison *c, const npy_matrix *b, const npy_matrix *again)

@@ -7,10 +7,6 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-// How many times the median the farthest row may be before the report points at it: in the
-// measurements behind the limits it was 18 times at most.
-static const double STANDS_OUT = 32;
-
 enum { FIRST_ROWS = 3, AROUND = 3, WORST_ROWS = 5, SHOWN = FIRST_ROWS + AROUND + WORST_ROWS };
 enum { WIDTH = 80 };
 
@@ -84,11 +80,6 @@ static void say_after(words *w, const comparison *c)
             c->beyond, after);
 }
 
-static bool is_even(const comparison *c)
-{
-    return c->row[c->farthest].distance <= STANDS_OUT * c->median_distance;
-}
-
 static double times_the_median(const comparison *c)
 {
     return c->median_distance > 0 ? c->row[c->farthest].distance / c->median_distance : 1;
@@ -112,7 +103,7 @@ static void say_rougher(words *w, const comparison *c, const char *rougher)
 static void say_bug(words *w, const comparison *c)
 {
     const compare_precision *rougher = compare_precision_for(c->row[c->farthest].distance);
-    const bool like_rounding = rougher && is_even(c);
+    const bool like_rounding = rougher && compare_is_even(c);
     if (c->precision->limit == 0)
         say(w, "%zu of %zu rows differ, from row %zu on, and --precision exact allows none",
             c->differing_rows, c->rows, c->first);
@@ -137,7 +128,7 @@ static void say_rounding(words *w, const comparison *c)
         "allowed. ",
         c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance,
         c->precision->limit);
-    if (is_even(c))
+    if (compare_is_even(c))
         say(w, "They differ evenly: at most %.1f times the median.", times_the_median(c));
     else
         say(w,

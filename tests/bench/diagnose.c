@@ -205,6 +205,23 @@ Test(diagnose, two_matrices_in_one_format_are_not_reduced_precision)
     compare_free(&c);
 }
 
+static void round_inside(float *b, const float *a, size_t r)
+{
+    (void)a;
+    EACH b[i] += (float)(3e-3 * noise(r * COLUMNS + i, 3));
+}
+
+// As where keys and values are rounded: the logits show no quantum, and do not come from one row on.
+Test(diagnose, precision_lost_inside_is_told_from_that_of_the_numbers)
+{
+    static const char name[] = "reduced precision inside, or another formula";
+    expect(round_inside, VERDICT_BUG, name, "evenly, from row 0 on, by what float16|no shorter");
+    comparison c = compare_changed(round_inside, NULL, "float16");
+    cr_assert_eq(c.verdict, VERDICT_ROUNDING);
+    cr_assert_null(c.diagnosis.name, "%s", c.diagnosis.name);
+    compare_free(&c);
+}
+
 // Memory.
 
 static void fill_bits(float *b, size_t from, size_t to, uint32_t bits)
@@ -352,7 +369,7 @@ static void add_constant(float *b, const float *a, size_t r)
 static void add_ramp(float *b, const float *a, size_t r)
 {
     (void)a, (void)r;
-    EACH b[i] += (float)i / COLUMNS;
+    EACH b[i] += 4 * (float)i / COLUMNS;
 }
 
 // They say the same as logits, so the verdict is rounding; and a bug behind them is still found.
