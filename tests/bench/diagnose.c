@@ -211,7 +211,7 @@ static void round_inside(float *b, const float *a, size_t r)
     EACH b[i] += (float)(3e-3 * noise(r * COLUMNS + i, 3));
 }
 
-// As where keys and values are rounded: the logits show no quantum, and do not come from one row on.
+// As where keys and values are rounded: the logits show no quantum, and it does not begin at a row.
 Test(diagnose, precision_lost_inside_is_told_from_that_of_the_numbers)
 {
     static const char name[] = "reduced precision inside, or another formula";
