@@ -66,14 +66,13 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// The finite numbers of x, ascending, into `sorted`; returns how many.
-static size_t sort_finite(const double *x, size_t n, double *sorted)
+// The finite numbers of x into `out`; returns how many.
+static size_t keep_finite(const double *x, size_t n, double *out)
 {
     size_t finite = 0;
     for (size_t i = 0; i < n; i++)
         if (isfinite(x[i]))
-            sorted[finite++] = x[i];
-    qsort(sorted, finite, sizeof *sorted, by_size);
+            out[finite++] = x[i];
     return finite;
 }
 
@@ -88,31 +87,68 @@ static size_t count_masked(const double *sorted, size_t n)
     return 0;
 }
 
+// The number that would stand at k if x, (n), were sorted; moves smaller ones before it and larger
+// ones behind (Hoare's selection). Sorting every row would take longer than all else.
+static double select_number(double *x, size_t n, size_t k)
+{
+    for (long low = 0, high = (long)n - 1; low < high;) {
+        const double pivot = x[k];
+        long i = low, j = high;
+        while (i <= j) {
+            while (x[i] < pivot)
+                i++;
+            while (x[j] > pivot)
+                j--;
+            if (i <= j) {
+                const double swapped = x[i];
+                x[i++] = x[j];
+                x[j--] = swapped;
+            }
+        }
+        low = j < (long)k ? i : low;
+        high = (long)k < i ? j : high;
+    }
+    return x[k];
+}
+
 // The standard deviation, with what lies more than 12 interquartile ranges (16 standard deviations
 // of a normal distribution) from the median drawn in to there: a few huge numbers set no scale.
 // 1 for numbers that are all equal, or none at all.
-static double robust_deviation(const double *sorted, size_t n)
+static double robust_deviation(double *x, size_t n)
 {
     if (n == 0)
         return 1;
-    const double median = sorted[n / 2], range = 12 * (sorted[3 * n / 4] - sorted[n / 4]);
-    const double low = range > 0 ? median - range : sorted[0];
-    const double high = range > 0 ? median + range : sorted[n - 1];
+    const double median = select_number(x, n, n / 2);
+    const double range = 12 * (select_number(x, n, 3 * n / 4) - select_number(x, n, n / 4));
+    const double far = range > 0 ? range : INFINITY;
     double sum = 0, squares = 0;
     for (size_t i = 0; i < n; i++)
-        sum += fmin(fmax(sorted[i], low), high);
+        sum += fmin(fmax(x[i], median - far), median + far);
     for (size_t i = 0; i < n; i++) {
-        const double x = fmin(fmax(sorted[i], low), high) - sum / (double)n;
-        squares += x * x;
+        const double d = fmin(fmax(x[i], median - far), median + far) - sum / (double)n;
+        squares += d * d;
     }
     return squares > 0 ? sqrt(squares / (double)n) : 1;
 }
 
+static bool may_be_masked(const double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (x[i] < -MASKED)
+            return true;
+    return false;
+}
+
 rows_scale rows_measure(const double *x, size_t n, double *room)
 {
-    const size_t finite = sort_finite(x, n, room), masked = count_masked(room, finite);
-    return (rows_scale){robust_deviation(room + masked, finite - masked),
-                        masked ? room[masked - 1] : -INFINITY};
+    const size_t finite = keep_finite(x, n, room);
+    size_t masked = 0;
+    if (may_be_masked(room, finite)) {
+        qsort(room, finite, sizeof *room, by_size);
+        masked = count_masked(room, finite);
+    }
+    const double up_to = masked ? room[masked - 1] : -INFINITY;
+    return (rows_scale){robust_deviation(room + masked, finite - masked), up_to};
 }
 
 bool rows_left_out(double a, double b, const rows_scale *of_a, const rows_scale *of_b)
