@@ -1,5 +1,4 @@
-// What a comparison found, in words, as a table, and as JSON.
-#include <jansson.h>
+// What a comparison found, in words and as a table, in 80 columns.
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -8,11 +7,8 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-// How many times the median the farthest row may be before the report points at it: in the
-// measurements behind the limits it was 18 times at most.
-static const double STANDS_OUT = 32;
-
 enum { FIRST_ROWS = 3, AROUND = 3, WORST_ROWS = 5, SHOWN = FIRST_ROWS + AROUND + WORST_ROWS };
+enum { WIDTH = 80 };
 
 // Why.
 
@@ -38,6 +34,16 @@ static void say_where_it_begins(words *w, const comparison *c)
             "in row %zu an infinity or a NaN stands in one of A and B alone, or a number beyond "
             "all measure",
             c->first_beyond);
+    else if (bad->beyond == BEYOND_KL)
+        say(w,
+            "row %zu is the first that no rounding explains: it is near, at a distance of %.2g, "
+            "but its KL divergence is %.2g nats",
+            c->first_beyond, bad->distance, bad->kl);
+    else if (bad->beyond == BEYOND_TOP1)
+        say(w,
+            "row %zu is the first that no rounding explains: it is near, at a distance of %.2g, "
+            "but its largest logit is at %zu, not %zu, and that was no tie",
+            c->first_beyond, bad->distance, bad->top1_b, bad->top1_a);
     else
         say(w,
             "row %zu is the first that is too far for %s rounding: a distance of %.2g where %.2g "
@@ -74,11 +80,6 @@ static void say_after(words *w, const comparison *c)
             c->beyond, after);
 }
 
-static bool is_even(const comparison *c)
-{
-    return c->row[c->farthest].distance <= STANDS_OUT * c->median_distance;
-}
-
 static double times_the_median(const comparison *c)
 {
     return c->median_distance > 0 ? c->row[c->farthest].distance / c->median_distance : 1;
@@ -102,7 +103,7 @@ static void say_rougher(words *w, const comparison *c, const char *rougher)
 static void say_bug(words *w, const comparison *c)
 {
     const compare_precision *rougher = compare_precision_for(c->row[c->farthest].distance);
-    const bool like_rounding = rougher && is_even(c);
+    const bool like_rounding = rougher && compare_is_even(c);
     if (c->precision->limit == 0)
         say(w, "%zu of %zu rows differ, from row %zu on, and --precision exact allows none",
             c->differing_rows, c->rows, c->first);
@@ -127,7 +128,7 @@ static void say_rounding(words *w, const comparison *c)
         "allowed. ",
         c->differing_rows, c->rows, c->precision->name, c->row[c->farthest].distance,
         c->precision->limit);
-    if (is_even(c))
+    if (compare_is_even(c))
         say(w, "They differ evenly: at most %.1f times the median.", times_the_median(c));
     else
         say(w,
@@ -142,7 +143,12 @@ static void say_rounding(words *w, const comparison *c)
 void compare_explain(const comparison *c, char text[COMPARE_WHY])
 {
     words w = {text, 0};
-    if (c->verdict == VERDICT_BUG)
+    if (c->repeat_differing)
+        say(&w,
+            "%zu numbers of B differ from one run to the next; until that is mended, no other "
+            "difference means anything.",
+            c->repeat_differing);
+    else if (c->verdict == VERDICT_BUG)
         say_bug(&w, c);
     else if (c->verdict == VERDICT_ROUNDING)
         say_rounding(&w, c);
@@ -166,13 +172,40 @@ static void print_kl(FILE *f, const comparison *c)
                 c->row[c->max_kl_row].kl, c->max_kl_row, c->mean_kl);
 }
 
+// Breaks a text between words, so that no line passes 80 columns.
+static void print_wrapped(FILE *f, const char *label, const char *text)
+{
+    size_t column = strlen(label);
+    fputs(label, f);
+    while (*text) {
+        const size_t word = strcspn(text, " ");
+        if (column + 1 + word > WIDTH) {
+            fputs("\n ", f);
+            column = 1;
+        }
+        fprintf(f, " %.*s", (int)word, text);
+        column += 1 + word;
+        text += word + strspn(text + word, " ");
+    }
+    fputc('\n', f);
+}
+
 static void print_equal(FILE *f, const comparison *c)
 {
     const size_t all = c->rows * c->columns;
-    fprintf(f, "compare A = %s with B = %s: %zu rows of %zu logits, as %s\n", c->a_path, c->b_path,
-            c->rows, c->columns, c->as_double ? "float64" : "float32");
+    fprintf(f, "compare: %zu rows of %zu logits, as %s\n", c->rows, c->columns,
+            c->as_double ? "float64" : "float32");
+    fprintf(f, "  A, the reference    %s\n  B                   %s\n", c->a_path, c->b_path);
     fprintf(f, "  bit-equal           %zu of %zu (%.2f %%)\n", all - c->differing, all,
             percent(all - c->differing, all));
+    if (c->masked)
+        fprintf(f, "  left out            %zu masked in both (-Inf, -1e9 and the like)\n",
+                c->masked);
+    if (c->log_probs_a || c->log_probs_b)
+        fprintf(f, "  log-probabilities   %s\n",
+                !c->log_probs_b   ? "A; B was turned into such before comparing"
+                : !c->log_probs_a ? "B; A was turned into such before comparing"
+                                  : "A and B");
 }
 
 static void print_differences(FILE *f, const comparison *c)
@@ -187,9 +220,9 @@ static void print_differences(FILE *f, const comparison *c)
     fprintf(f, "  top-1 agreement     %zu of %zu rows (%.2f %%)\n", c->top1, c->rows,
             percent(c->top1, c->rows));
     fprintf(f, "  top-5 agreement     %.2f %%\n", 100 * c->top5);
-    fprintf(f, "  first difference    row %zu, column %zu: A %.*g, B %.*g\n", c->first,
-            c->row[c->first].first, c->as_double ? 17 : 9, c->first_a, c->as_double ? 17 : 9,
-            c->first_b);
+    fprintf(f, "  first difference    row %zu, column %zu\n                      A %.*g, B %.*g\n",
+            c->first, c->row[c->first].first, c->as_double ? 17 : 9, c->first_a,
+            c->as_double ? 17 : 9, c->first_b);
 }
 
 static void print_row(FILE *f, const comparison *c, size_t r)
@@ -198,7 +231,7 @@ static void print_row(FILE *f, const comparison *c, size_t r)
     char top1[64] = "same";
     if (row->top1_a != row->top1_b)
         snprintf(top1, sizeof top1, "%zu, not %zu", row->top1_b, row->top1_a);
-    fprintf(f, "  %6zu %8.2f %%   %.1e  %10llu   %.1e%c   %.1e  %-14s %zu of %zu\n", r,
+    fprintf(f, "  %6zu %6.2f %%  %7.1e %10llu  %7.1e%c %7.1e  %-16s %zu of %zu\n", r,
             percent(c->columns - row->differing, c->columns), row->max_difference,
             (unsigned long long)row->max_ulps, row->distance, row->beyond ? '!' : ' ', row->kl,
             top1, row->top5, size_min(c->columns, COMPARE_TOP));
@@ -248,9 +281,7 @@ static selection select_rows(const comparison *c)
 static void print_table(FILE *f, const comparison *c, bool all_rows)
 {
     const selection chosen = select_rows(c);
-    fputs(
-        "\n     row  bit-equal  max diff    max ulps  distance         KL  top-1          top-5\n",
-        f);
+    fputs("\n     row    equal max diff   max ulps distance       KL  top-1            top-5\n", f);
     for (size_t r = 0, shown = 0; r < c->rows; r++)
         if (all_rows || is_in(&chosen, r)) {
             if (r > shown)
@@ -272,101 +303,10 @@ void compare_print(FILE *f, const comparison *c, bool all_rows)
         print_differences(f, c);
     if (c->differing || all_rows)
         print_table(f, c, all_rows);
-    fprintf(f, "why: %s\nverdict: %s\n", why, compare_verdict_name(c->verdict));
-}
-
-// For programs.
-
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-static json_t *whole(uint64_t n)
-{
-    return json_integer((json_int_t)n);
-}
-
-static json_t *string(const char *text)
-{
-    json_t *valid = json_string(text);
-    return valid ? valid : json_null(); // a path need not be UTF-8
-}
-
-static json_t *row_json(const comparison *c, size_t r)
-{
-    const comparison_row *row = &c->row[r];
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "row", whole(r),
-                     "bit_equal", whole(c->columns - row->differing), "max_difference",
-                     number(row->max_difference), "max_ulps", whole(row->max_ulps), "distance",
-                     number(row->distance), "kl", number(row->kl), "top1_a", whole(row->top1_a),
-                     "top1_b", whole(row->top1_b), "top5", whole(row->top5), "beyond", row->beyond);
-}
-
-static json_t *rows_json(const comparison *c)
-{
-    json_t *array = json_array();
-    bool good = array;
-    for (size_t r = 0; good && r < c->rows; r++)
-        good = json_array_append_new(array, row_json(c, r)) == 0;
-    if (!good)
-        json_decref(array);
-    return good ? array : NULL;
-}
-
-// {"row": r, "value": x}: where a figure is largest.
-static json_t *largest_json(size_t r, json_t *value)
-{
-    return json_pack("{s:o, s:o}", "row", whole(r), "value", value);
-}
-
-static json_t *first_json(const comparison *c)
-{
-    if (c->differing == 0)
-        return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o}", "row", whole(c->first), "column",
-                     whole(c->row[c->first].first), "a", number(c->first_a), "b",
-                     number(c->first_b));
-}
-
-static json_t *totals_json(const comparison *c)
-{
-    return json_pack(
-        "{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "bit_equal",
-        whole(c->rows * c->columns - c->differing), "rows", whole(c->rows), "columns",
-        whole(c->columns), "compared_as", c->as_double ? "float64" : "float32", "differing_rows",
-        whole(c->differing_rows), "first_difference", first_json(c), "max_difference",
-        largest_json(c->largest, number(c->row[c->largest].max_difference)), "max_ulps",
-        largest_json(c->max_ulps_row, whole(c->row[c->max_ulps_row].max_ulps)), "max_distance",
-        largest_json(c->farthest, number(c->row[c->farthest].distance)), "median_distance",
-        number(c->median_distance), "max_kl",
-        largest_json(c->max_kl_row, number(c->row[c->max_kl_row].kl)), "mean_kl",
-        number(c->mean_kl), "top1", number((double)c->top1 / (double)c->rows), "top5",
-        number(c->top5));
-}
-
-static json_t *verdict_json(const comparison *c)
-{
-    char why[COMPARE_WHY];
-    compare_explain(c, why);
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:s}", "a", string(c->a_path), "b",
-                     string(c->b_path), "precision", c->precision->name, "limit",
-                     number(c->precision->limit), "rows_beyond", whole(c->beyond),
-                     "first_row_beyond", c->beyond ? whole(c->first_beyond) : json_null(), "why",
-                     why, "verdict", compare_verdict_name(c->verdict));
-}
-
-status compare_print_json(FILE *f, const comparison *c, bool all_rows)
-{
-    json_t *object = totals_json(c), *judged = verdict_json(c),
-           *rows = all_rows ? rows_json(c) : NULL;
-    bool good = object && judged && json_object_update(object, judged) == 0;
-    if (good && all_rows)
-        good = rows && json_object_set(object, "per_row", rows) == 0;
-    if (good)
-        good = json_dumpf(object, f, 0) == 0 && putc('\n', f) != EOF;
-    json_decref(rows);
-    json_decref(judged);
-    json_decref(object);
-    return good || ferror(f) ? NULL : memory_failed("the JSON report");
+    if (c->diagnosis.name) {
+        fprintf(f, "found: %s\n", c->diagnosis.name);
+        print_wrapped(f, " ", c->diagnosis.evidence);
+    }
+    print_wrapped(f, "why:", why);
+    fprintf(f, "verdict: %s\n", compare_verdict_name(c->verdict));
 }

@@ -517,6 +517,90 @@ Test(compare, shapes_and_numbers_must_allow_a_comparison)
     free_pair(&p);
 }
 
+// Masks.
+
+Test(compare, masked_logits_do_not_set_the_scale)
+{
+    static const float masks[] = {-3.4e38f, -3.4028235e38f, -1e9f, -65504, -1e4f, -INFINITY};
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        pair p = {make_matrix(1, 4, false), make_matrix(1, 4, false)};
+        memcpy(p.a.data, (float[]){1, 2, 3, masks[i]}, 16);
+        memcpy(p.b.data, (float[]){3, 2, 1, masks[i]}, 16);
+        comparison c = compare_as(&p, "float32");
+        cr_assert(c.masked == 1 && c.row[0].masked == 1, "%g: %zu", (double)masks[i], c.masked);
+        cr_assert_float_eq(c.row[0].distance, 2, 1e-9, "%g: %g", (double)masks[i],
+                           c.row[0].distance);
+        expect_verdict(&c, VERDICT_BUG, "a distance of 2 where");
+        compare_free(&c);
+        expect_pair(&p, "bfloat16", VERDICT_BUG, "a distance of 2 where");
+        free_pair(&p);
+    }
+}
+
+// By adding to the logits, in most columns, and with another number in each implementation.
+Test(compare, masks_of_every_kind_are_left_out)
+{
+    double distance[ROWS];
+    fill(distance, 0, 4e-7);
+    pair p = make_pair(distance);
+    float *a = p.a.data, *b = p.b.data;
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        if (i % COLUMNS >= 20) {
+            a[i] -= 1e4f;
+            b[i] = -INFINITY;
+        }
+    comparison c = compare_as(&p, "float32");
+    cr_assert_eq(c.masked, ROWS * (COLUMNS - 20));
+    expect_verdict(&c, VERDICT_ROUNDING, "40 of 40 rows differ");
+    compare_free(&c);
+    free_pair(&p);
+}
+
+Test(compare, a_mask_in_one_alone_is_a_bug)
+{
+    double distance[ROWS] = {0};
+    pair p = make_pair(distance), swapped = {p.b, p.a};
+    ((float *)p.b.data)[7 * COLUMNS + 3] = -1e9f;
+    expect_pair(&p, "bfloat16", VERDICT_BUG, "row 7 is the first");
+    expect_pair(&swapped, "bfloat16", VERDICT_BUG, "row 7 is the first");
+    free_pair(&p);
+}
+
+Test(compare, one_huge_logit_does_not_set_the_scale)
+{
+    double distance[ROWS];
+    fill(distance, 0, 0.5);
+    pair p = make_pair(distance);
+    for (size_t r = 0; r < ROWS; r++)
+        ((float *)p.a.data)[r * COLUMNS] = ((float *)p.b.data)[r * COLUMNS] = 1e6f;
+    comparison c = compare_as(&p, "float32");
+    cr_assert(c.masked == 0 && c.median_distance > 0.3, "%g", c.median_distance);
+    expect_verdict(&c, VERDICT_BUG, "row 0 is the first");
+    compare_free(&c);
+    free_pair(&p);
+}
+
+// Within the roughest limit, but one logit that moved decides: KL and top-1 have a say.
+Test(compare, the_verdict_contradicts_neither_kl_nor_top_1)
+{
+    const struct {
+        float before, after;
+        const char *parts;
+    } moved[] = {{6, 4.0f, "row 20|KL divergence is"}, {5.02f, 4.99f, "row 20|no tie"}};
+    for (size_t i = 0; i < 2; i++) {
+        double distance[ROWS] = {0};
+        pair p = make_pair(distance);
+        float *a = (float *)p.a.data + 20 * COLUMNS, *b = (float *)p.b.data + 20 * COLUMNS;
+        for (size_t j = 0; j < COLUMNS; j++)
+            a[j] = b[j] = i == 0 ? a[j] / 4 : a[j];
+        a[33] = moved[i].before;
+        b[33] = moved[i].after;
+        a[34] = b[34] = 5.0f;
+        expect_pair(&p, "bfloat16", VERDICT_BUG, moved[i].parts);
+        free_pair(&p);
+    }
+}
+
 // The command.
 
 static void save(const char *name, const npy_matrix *m)
@@ -631,6 +715,92 @@ Test(compare, json_says_the_same)
     free(out);
 }
 
+// Paths apart, which are as long as they are.
+static void expect_narrow(const char *line, int code)
+{
+    char *out = output_of(line, code), *rest = out;
+    for (char *next; (next = strchr(rest, '\n')); rest = next + 1)
+        cr_assert_leq((size_t)(next - rest), 80, "%s: %.*s", line, (int)(next - rest), rest);
+    cr_assert_gt(rest - out, 80);
+    free(out);
+}
+
+Test(compare, the_report_fits_80_columns)
+{
+    save_all();
+    const char *const lines[] = {"a.npy far.npy", "-r a.npy far.npy", "-p exact a.npy near.npy",
+                                 "-a near.npy a.npy far.npy"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        expect_narrow(lines[i], 1);
+    expect_narrow("a.npy near.npy", 0);
+    expect_narrow("--help", 0);
+    pair p = {make_matrix(1, 60000, false), make_matrix(1, 60000, false)};
+    float *a = p.a.data, *b = p.b.data; // the widest row of a table
+    a[50001] = b[50002] = 3e30f;
+    save("wide_a.npy", &p.a);
+    save("wide_b.npy", &p.b);
+    free_pair(&p);
+    expect_narrow("wide_a.npy wide_b.npy", 1);
+}
+
+static void expect_in_output(const char *line, int code, const char *parts)
+{
+    char *out = output_of(line, code);
+    for (char *at = out; (at = strchr(at, '\n'));)
+        *at = ' ';
+    support_assert_refused(out, parts);
+    free(out);
+}
+
+Test(compare, the_command_says_what_it_left_out_and_what_it_found)
+{
+    const struct {
+        const char *name;
+        float row[4];
+    } files[] = {{"a.npy", {1, 2, 3, -3.4e38f}},
+                 {"b.npy", {3, 2, 1, -3.4e38f}},
+                 {"log.npy", {-2.4076059f, -1.4076059f, -0.40760596f, -INFINITY}}};
+    for (size_t i = 0; i < 3; i++) {
+        pair p = {make_matrix(1, 4, false), {0}};
+        memcpy(p.a.data, files[i].row, sizeof files[i].row);
+        save(files[i].name, &p.a);
+        free_pair(&p);
+    }
+    expect_in_output("a.npy b.npy", 1,
+                     "left out            1 masked in both|found: none of the known patterns|KL "
+                     "divergence       1.2 nats|top-1 agreement     0 of 1|verdict: bug");
+    expect_in_output("a.npy log.npy", 0,
+                     "log-probabilities   B; A was turned into such|found: log-probabilities "
+                     "instead of logits|verdict: rounding");
+    expect_in_output("--again a.npy a.npy b.npy", 1, "found: not repeatable|why: 2 numbers of B");
+    expect_in_output("--again a.npy a.npy a.npy", 0, "verdict: identical");
+}
+
+Test(compare, json_has_the_diagnosis_and_what_was_left_out)
+{
+    save_all();
+    char *out = output_of("--json -r -a near.npy a.npy far.npy", 1);
+    json_t *o;
+    cr_assert_null(file_parse_json("out", out, strlen(out), &o));
+    const json_t *d = json_object_get(o, "diagnosis");
+    cr_assert_str_eq(json_string_value(json_object_get(d, "name")), "not repeatable");
+    cr_assert_eq(json_integer_value(json_object_get(d, "first_row")), 9);
+    cr_assert_eq(json_integer_value(json_object_get(d, "rows")), ROWS - 9);
+    cr_assert_not_null(json_string_value(json_object_get(d, "evidence")));
+    cr_assert(json_is_integer(json_object_get(o, "masked")));
+    cr_assert(json_is_false(json_object_get(json_object_get(o, "log_probabilities"), "b")));
+    const json_t *row = json_array_get(json_object_get(o, "per_row"), 3);
+    cr_assert_eq(json_integer_value(json_object_get(row, "masked")), 0);
+    cr_assert_eq(json_real_value(json_object_get(row, "offset")), 0);
+    json_decref(o);
+    free(out);
+    out = output_of("--json a.npy near.npy", 0);
+    cr_assert_null(file_parse_json("out", out, strlen(out), &o));
+    cr_assert(json_is_null(json_object_get(o, "diagnosis")));
+    json_decref(o);
+    free(out);
+}
+
 Test(compare, wrong_usage_and_files_end_in_2)
 {
     static const struct {
@@ -644,6 +814,8 @@ Test(compare, wrong_usage_and_files_end_in_2)
         {"--fast a.npy a.npy", "--fast"},
         {"a.npy missing.npy", "missing.npy|No such file"},
         {"a.npy small.npy", "small.npy|(40, 300)|(1, 3)"},
+        {"-a small.npy a.npy a.npy", "--again small.npy|(40, 300)|(1, 3)"},
+        {"-a missing.npy a.npy a.npy", "missing.npy|No such file"},
     };
     pair p = {make_matrix(1, 3, false), {0}};
     save_all();
@@ -659,8 +831,9 @@ Test(compare, wrong_usage_and_files_end_in_2)
 Test(compare, every_failing_allocation_is_reported)
 {
     save_all();
-    static const char *const lines[] = {"a.npy far.npy", "--json --rows a.npy near.npy"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const lines[] = {"a.npy far.npy", "--json --rows a.npy near.npy",
+                                        "--json -a far.npy a.npy near.npy"};
+    for (size_t i = 0; i < 3; i++) {
         int code = -1;
         memory_fail_at(0);
         cr_assert_null(run_line(lines[i], &code));
