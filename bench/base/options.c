@@ -19,7 +19,7 @@ static const struct option all_options[] = {
     {"quick", no_argument, NULL, 'q'},         {"decoder", required_argument, NULL, 'd'},
     {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
     {"stages", no_argument, NULL, 'S'},        {"check", required_argument, NULL, 'C'},
-    {"help", no_argument, NULL, 'h'},
+    {"kv", required_argument, NULL, 'k'},      {"help", no_argument, NULL, 'h'},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
 
@@ -45,6 +45,16 @@ static status parse_seconds(const char *text, double *out)
     if (end == text || *end != '\0' || !isfinite(value) || value <= 0)
         return status_fail("'%s' is not a number of seconds above 0", text);
     *out = value;
+    return NULL;
+}
+
+static status add_subject(const char *before, const char *text, bench_options *o)
+{
+    if (o->subjects == OPTIONS_SUBJECTS)
+        return status_fail("%d decoders at a time are enough", OPTIONS_SUBJECTS);
+    if (strlen(before) + strlen(text) >= OPTIONS_SUBJECT)
+        return status_fail("use fewer than %d characters", OPTIONS_SUBJECT - 10);
+    snprintf(o->subject[o->subjects++], OPTIONS_SUBJECT, "%s%s", before, text);
     return NULL;
 }
 
@@ -74,7 +84,8 @@ static status take(int letter, bench_options *o)
         o->out = optarg;
         break;
     case 'd':
-        o->decoder = optarg;
+    case 'k':
+        s = add_subject(letter == 'k' ? "kvcache:" : "", optarg, o);
         break;
     case 't':
         s = parse_seconds(optarg, &o->timeout_s);

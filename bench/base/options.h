@@ -13,6 +13,9 @@ enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 // GPT-2 124M's shape with nothing to download: what speed is measured on.
 #define BENCH_MODEL "synthetic:124M"
 
+// Decoders that one command can be given, and the characters of one.
+enum { OPTIONS_SUBJECTS = 16, OPTIONS_SUBJECT = 512 };
+
 typedef struct bench_options {
     const char *model; // -m; model_default() unless given
     bool model_given;
@@ -22,12 +25,13 @@ typedef struct bench_options {
     uint64_t seed;        // -s; 0 unless given
     const char *out;      // -o, a directory; NULL unless given
     bool quick;           // -q
-    const char *decoder;  // -d, a plug-in; NULL unless given
-    double timeout_s;     // -t; 60 unless given
-    bool json;            // -j
-    bool stages;          // -S
-    const char *check;    // -C, a file of golden digests; NULL unless given
-    char **words;         // *: arguments that are no options, (word_count)
+    char subject[OPTIONS_SUBJECTS][OPTIONS_SUBJECT]; // -d and -k, as for subject_open
+    size_t subjects;                                 // how many were given
+    double timeout_s;                                // -t; 60 unless given
+    bool json;                                       // -j
+    bool stages;                                     // -S
+    const char *check; // -C, a file of golden digests; NULL unless given
+    char **words;      // *: arguments that are no options, (word_count)
     size_t word_count;
     bool help; // -h: the usage has been printed, and the command has nothing left to do
 } bench_options;

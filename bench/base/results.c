@@ -175,10 +175,10 @@ static json_t *read_record(const char *dir)
 
 // What both sides of the record need: where it is, who asks, and about what.
 typedef struct record_key {
-    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], model[65], subject[130];
+    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], model[65], subject[260];
 } record_key;
 
-static status find_key(const model *m, const char *plugin, record_key *out)
+static status find_key(const model *m, const char *subject, record_key *out)
 {
     status s = program_path(out->program);
     if (!s)
@@ -188,8 +188,8 @@ static status find_key(const model *m, const char *plugin, record_key *out)
     if (!s)
         s = model_digest(m, out->model);
     if (!s)
-        snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, plugin ? " " : "",
-                 plugin ? plugin : "");
+        snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, subject ? " " : "",
+                 subject ? subject : "");
     return s;
 }
 
@@ -213,7 +213,7 @@ static size_t passed_up_to(const json_t *entry)
 static bool is_kept(const verification_record *now, const json_t *before)
 {
     if (!now->passed)
-        return !now->plugin || before;
+        return !now->subject || before;
     return (json_int_t)now->longest >= json_integer_value(json_object_get(before, "longest"));
 }
 
@@ -248,10 +248,10 @@ static status change_record(const record_key *key, const model *m, const verific
     return s;
 }
 
-static status change(const model *m, const char *plugin, const verification_record *found)
+static status change(const model *m, const char *subject, const verification_record *found)
 {
     record_key key;
-    status s = find_key(m, plugin, &key);
+    status s = find_key(m, subject, &key);
     if (s)
         return s;
     int dir = open(key.dir, O_RDONLY); // one process at a time: make faults and mutants run several
@@ -265,18 +265,18 @@ static status change(const model *m, const char *plugin, const verification_reco
 
 status results_record_verified(const model *m, const verification_record *found)
 {
-    return change(m, found->plugin, found);
+    return change(m, found->subject, found);
 }
 
-status results_forget_verified(const model *m, const char *plugin)
+status results_forget_verified(const model *m, const char *subject)
 {
-    return change(m, plugin, NULL);
+    return change(m, subject, NULL);
 }
 
-size_t results_verified(const model *m, const char *plugin)
+size_t results_verified(const model *m, const char *subject)
 {
     record_key key;
-    if (find_key(m, plugin, &key))
+    if (find_key(m, subject, &key))
         return 0;
     json_t *record = read_record(key.dir);
     size_t longest = passed_up_to(json_object_get(verified_models(record, &key), key.subject));

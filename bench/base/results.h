@@ -33,7 +33,7 @@ status results_build(char hex[65]);
 // What a comparison of the decoders on one model came to.
 typedef struct verification_record {
     const char *decoder; // what was compared with the recompute,
-    const char *plugin;  // and its digest, or NULL if it is no plug-in
+    const char *subject; // and its key, or NULL for kvcache (bench/subject/subject.h)
     bool passed;
     size_t contexts, longest; // how many, and the tokens of the longest
     uint64_t logits, logits_differing, kv, kv_differing;
@@ -45,10 +45,10 @@ typedef struct verification_record {
 status results_record_verified(const model *m, const verification_record *found);
 
 // For tests: forgets it again, so that no record grows with every run.
-status results_forget_verified(const model *m, const char *plugin);
+status results_forget_verified(const model *m, const char *subject);
 
 // The longest context up to which it has passed; 0 if it has not, or the record is absent,
-// unreadable, or of another build. plugin: the digest of the plug-in that it was, or NULL.
-size_t results_verified(const model *m, const char *plugin);
+// unreadable, or of another build.
+size_t results_verified(const model *m, const char *subject);
 
 #endif

@@ -141,15 +141,15 @@ static void print_work(const char *name, const work *w)
         printf(" %9s\n", "-");
 }
 
-static void print_count(const count *c, pass which, size_t t)
+static void print_count(const passes *p, const count *c, pass which, size_t t)
 {
     char name[PASS_NAME];
     const work linear_layers = count_sum(c, COUNT_LINEAR),
                attention = count_sum(c, COUNT_ATTENTION),
                everything = count_sum(c, COUNT_EVERYTHING);
     printf("\n%s, %s\n  %-14s %14s %18s %14s %14s %13s %12s %9s\n", model_label(c->m),
-           passes_name(which, t, name), "stage", "values", "multiply-adds", "exps", "weight bytes",
-           "KV read", "KV written", "FLOP/byte");
+           passes_name(p, which, t, name), "stage", "values", "multiply-adds", "exps",
+           "weight bytes", "KV read", "KV written", "FLOP/byte");
     for (stage s = 0; s < STAGES; s++)
         if (s != STAGE_SEES)
             print_work(stage_name(s), &c->of[s]);
@@ -164,7 +164,7 @@ static void print_count(const count *c, pass which, size_t t)
 
 status count_pass(passes *p, pass which, size_t t, count *out)
 {
-    *out = count_begin(p->m, &(kv_spec){0});
+    *out = count_begin(p->m, &p->by[which]->kv);
     status s = passes_prepare(p, which, t);
     return s ? s : passes_run(p, which, t, count_row, out);
 }
@@ -177,7 +177,7 @@ static status count_passes(passes *p, size_t t, void *user)
         count c;
         s = count_pass(p, i, t, &c);
         if (!s)
-            print_count(&c, i, t);
+            print_count(p, &c, i, t);
     }
     return s;
 }
@@ -186,5 +186,5 @@ status count_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     status s = bench_options_parse(argc, argv, "m:c:", usage, &o, exit_code);
-    return s || o.help ? s : passes_at_each(o.model, o.contexts, count_passes, NULL, exit_code);
+    return s || o.help ? s : passes_at_each(&o, count_passes, NULL, exit_code);
 }

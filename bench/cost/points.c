@@ -120,7 +120,7 @@ static status print_points(FILE *f, const void *what)
         const point at = find(of->p, of->l, cell, i % SHOWN);
         results_csv_text(f, model_label(of->p->p->m));
         fprintf(f, ",%s,%s,%zu,%s,%llu,%llu,%.6g,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n",
-                passes_decoder(which), which == PASS_PREFILL ? "prefill" : "step",
+                passes_decoder(of->p->p, which), which == PASS_PREFILL ? "prefill" : "step",
                 of->p->context[cell / PASSES], shown[i % SHOWN].name,
                 (unsigned long long)at.done.multiply_adds,
                 (unsigned long long)count_bytes(&at.done), at.intensity, at.ns.median, at.ns.lo,
@@ -152,7 +152,7 @@ static void print_pass(const points *p, const limits *l, size_t cell)
     const stopwatch *w = &p->taken[cell * p->rounds];
     unsigned idle = 0;
     printf("\n%s\n  %-14s %10s %10s %9s %9s %8s %8s\n",
-           passes_name(cell % PASSES, p->context[cell / PASSES], name), "stage", "time",
+           passes_name(p->p, cell % PASSES, p->context[cell / PASSES], name), "stage", "time",
            "FLOP/byte", "GFLOP/s", "roof", "share", "best");
     for (size_t i = 0; i < SHOWN; i++) {
         const point at = find(p, l, cell, i);
@@ -192,10 +192,12 @@ static void print_ratio(double naive_ns, double cached_ns, bool verified)
 
 static void print_speedups(const points *p, const limits *l)
 {
-    const size_t verified = results_verified(p->p->m, NULL);
+    char key[SUBJECT_KEY];
+    const subject *tested = p->p->by[PASS_CACHED_STEP];
+    const size_t verified = results_verified(p->p->m, subject_key(tested, key));
     printf("\n%-9s  %31s  %31s\n%9s", "one step", "all at their roofs", "measured", "context");
     for (int i = 0; i < 2; i++)
-        printf("  %10s %10s %9s", "naive", "kvcache", "speed-up");
+        printf("  %10s %10s %9s", "naive", "cached", "speed-up");
     printf("\n");
     for (size_t i = 0; i < p->n; i++) {
         const size_t naive = i * PASSES + PASS_NAIVE_STEP, cached = i * PASSES + PASS_CACHED_STEP;
@@ -206,9 +208,10 @@ static void print_speedups(const points *p, const limits *l)
         printf("\n");
     }
     if (p->context[p->n - 1] >= verified)
-        printf("A speed-up is shown where this build has passed `build/bench verify -m %s`: so far "
-               "%zu tokens.\n",
-               model_label(p->p->m), verified);
+        printf(
+            "A speed-up is shown where this build has passed `build/bench verify -m %s -d %s`: so "
+            "far %zu tokens.\n",
+            model_label(p->p->m), tested->text, verified);
 }
 
 void points_print(const points *p, const limits *l)

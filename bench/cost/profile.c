@@ -17,7 +17,8 @@ static const char usage[] =
     "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
     "64,1000)\n"
     "  -n, --samples N                passes of each kind, whose median is shown (default 5, and "
-    "50 cached steps)\n";
+    "50 cached steps)\n" SUBJECT_USAGE
+    "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
 enum { ROUNDS = 5, STEPS = 50 };
 
@@ -168,20 +169,21 @@ static void print_group(const profile *p, const char *name, unsigned stages)
     print_stage(name, ns, ns / profile_ns(p, COUNT_EVERYTHING), &done);
 }
 
-static void print_profile(const profile *p, pass which, size_t t)
+static void print_profile(const passes *of, const profile *p, pass which, size_t t)
 {
     char name[PASS_NAME];
     char calls[FORMAT_ROOM], text[FORMAT_ROOM], other[FORMAT_ROOM];
     const double sum = profile_ns(p, COUNT_EVERYTHING);
     printf("\n%s, %s\n  %-14s %10s %8s %9s %9s %9s\n", model_label(p->done.m),
-           passes_name(which, t, name), "stage", "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
+           passes_name(of, which, t, name), "stage", "time", "share", "GFLOP/s", "GB/s", "Gexp/s");
     for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
         print_group(p, shares[i].name, shares[i].stages);
     print_group(p, "linear layers", COUNT_LINEAR);
     print_group(p, "attention", COUNT_ATTENTION);
     print_group(p, "everything", COUNT_EVERYTHING);
-    printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n",
-           profile_crossover(p, which));
+    if (kv_is_plain(&of->by[which]->kv))
+        printf("  at these rates, attention overtakes the linear layers at %.0f tokens\n",
+               profile_crossover(p, which));
     printf("  everything and %s of showing it in %s calls: %.2f %% of %s by the clock\n",
            format_ns(p->showing_ns, text), format_whole(p->calls, calls),
            100 * (sum + p->showing_ns) / p->watched_ns, format_ns(p->watched_ns, other));
@@ -201,18 +203,23 @@ static status profile_passes(passes *p, size_t t, void *user)
         profile taken;
         s = profile_take(p, i, t, rounds(i, o), &taken);
         if (!s)
-            print_profile(&taken, i, t);
+            print_profile(p, &taken, i, t);
         fflush(stdout);
     }
     return s;
 }
 
+static status profile_body(void *options, int *exit_code)
+{
+    return passes_at_each(options, profile_passes, options, exit_code);
+}
+
 status profile_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:n:", usage, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:n:d:k:t:", usage, &o, exit_code);
     if (s || o.help)
         return s;
     machine_warn_if_busy();
-    return passes_at_each(o.model, o.contexts, profile_passes, &o, exit_code);
+    return subjects_contain(profile_body, &o, exit_code);
 }

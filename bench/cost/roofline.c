@@ -26,7 +26,9 @@ static const char usage[] =
     "64,256,1000)\n"
     "  -n, --samples N                rounds (default 9), 6 or more\n"
     "  -o, --out DIR                  where roofline.csv and roofs.csv go (default: "
-    "build/results)\n";
+    "build/results)\n" SUBJECT_USAGE
+    "                                 one of them (default: kvcache)\n"
+    "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
 enum { ROUNDS = 9, REPEATS = 5 };
 
@@ -40,6 +42,7 @@ typedef struct roofline {
     const model *m;
     size_t *context, contexts, rounds;
     size_t long_t, short_t; // the last context, and the first
+    subjects of;            // naive, and the one that is looked at
     passes p;
     activations a; // for the linear layers alone
     points stages;
@@ -222,7 +225,7 @@ static void report(const roofline *r)
     snprintf(names[LONG_STEP], sizeof *names, "step at %zu tokens", r->long_t);
     snprintf(reading, sizeof reading, "reading %s",
              format_bytes((double)(r->block.n * sizeof *r->block.at), size));
-    printf("%s, kvcache, one thread, %zu rounds\n\n", model_label(r->m), r->rounds);
+    printf("%s, %s, one thread, %zu rounds\n\n", model_label(r->m), r->of.at[1].name, r->rounds);
     print_probes(r, "multiply-adds", "GFLOP/s", probe_fma_name, r->fma, PROBES_FMA);
     print_probes(r, reading, "GB/s", probe_read_name, r->read, PROBES_READ);
     printf("%-28s %10s %16s %8s   %-16s %8s\n", "", "median", "", "share", "95 % interval", "best");
@@ -286,7 +289,7 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
     if (!failed)
         failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
     if (!failed)
-        failed = passes_create(r->m, r->long_t, &r->p);
+        failed = passes_create(r->m, &r->of.at[0], &r->of.at[1], r->long_t, &r->p);
     return failed ? failed
                   : points_create(&r->p, r->context, r->contexts, r->rounds,
                                   &r->stages); // warms up as well
@@ -303,9 +306,11 @@ static limits find_limits(const roofline *r)
     return l;
 }
 
-static status run(roofline *r, const char *contexts, const char *dir, int *exit_code)
+static status run(roofline *r, const bench_options *o, const char *dir, int *exit_code)
 {
-    status failed = prepare(r, contexts, exit_code);
+    status failed = subjects_open(o, "naive", &r->m->config, &r->of);
+    if (!failed)
+        failed = prepare(r, o->contexts, exit_code);
     machine_warn_if_busy();
     progress bar = progress_begin("roofline");
     for (size_t i = 0; i < r->rounds && !failed; i++) {
@@ -325,31 +330,42 @@ static void release(roofline *r)
 {
     points_free(&r->stages);
     passes_free(&r->p);
+    subjects_free(&r->of);
     activations_free(&r->a);
     probe_block_free(&r->block);
     memory_free(r->context);
     memory_free(r->values);
 }
 
-status roofline_command(int argc, char **argv, int *exit_code)
+static status roofline_body(void *options, int *exit_code)
 {
-    bench_options o;
+    const bench_options *o = options;
     char dir[FILE_PATH_SIZE];
-    status failed = bench_options_parse(argc, argv, "m:c:n:o:", usage, &o, exit_code);
-    if (!failed)
-        failed = bench_options_enough_samples(&o, exit_code);
-    if (failed || o.help)
-        return failed;
-    roofline r = {.rounds = o.samples ? o.samples : ROUNDS};
+    roofline r = {.rounds = o->samples ? o->samples : ROUNDS};
     model *m = NULL;
-    failed = results_make(o.out, dir);
+    status failed = results_make(o->out, dir);
     if (!failed)
-        failed = model_load(o.model_given ? o.model : BENCH_MODEL, &m);
+        failed = model_load(o->model_given ? o->model : BENCH_MODEL, &m);
     if (!failed) {
         r.m = m;
-        failed = run(&r, o.contexts, dir, exit_code);
+        failed = run(&r, o, dir, exit_code);
         release(&r);
     }
     model_free(m);
     return failed;
+}
+
+status roofline_command(int argc, char **argv, int *exit_code)
+{
+    bench_options o;
+    status failed = bench_options_parse(argc, argv, "m:c:n:o:d:k:t:", usage, &o, exit_code);
+    if (!failed)
+        failed = bench_options_enough_samples(&o, exit_code);
+    if (failed || o.help)
+        return failed;
+    if (o.subjects > 1) {
+        *exit_code = EXIT_USAGE;
+        return status_fail("one decoder under the roof at a time: run roofline once for each");
+    }
+    return subjects_contain(roofline_body, &o, exit_code);
 }

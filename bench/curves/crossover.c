@@ -116,12 +116,12 @@ status crossover_conclude(const lab *l, FILE *f)
             "around the crossing)\n\n"
             "  %-8s %10s %10s %10s %10s %14s\n",
             "", "counts", "rates", "models", "measured", "models off by");
-    for (size_t d = 0; d < DECODERS; d++) {
+    for (size_t d = 0; d < l->of.n; d++) {
         double by_models, measured = measured_crossing(l, d, place_before_crossing(l, d));
         status failed = crossing_by_models(l, d, place_before_crossing(l, d), &by_models);
         if (failed)
             return failed;
-        fprintf(f, "  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", decoders[d]->name,
+        fprintf(f, "  %-8s %10.0f %10.0f %10.0f %10.0f %12.1f %%\n", l->of.at[d].name,
                 cost_crossover(&l->models[0]->config, !lab_recomputes(d), 1) - 1,
                 crossing_by_rates(l, d), by_models, measured, 100 * (by_models / measured - 1));
     }

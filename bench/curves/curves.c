@@ -63,7 +63,7 @@ static double work(const void *user, size_t cell)
 static rounds_label label(const void *user, size_t cell, size_t value)
 {
     const lab *l = user;
-    return (rounds_label){model_label(lab_model(l, cell % l->xs)), decoders[cell / l->xs]->name,
+    return (rounds_label){model_label(lab_model(l, cell % l->xs)), l->of.at[cell / l->xs].name,
                           l->what->metrics[value], l->x[cell % l->xs]};
 }
 
@@ -160,7 +160,7 @@ static status open_rounds(lab *l, const char *context_file, const json_t *contex
     const rounds_job job = {.name = l->what->name,
                             .x = l->what->x,
                             .unit = l->what->unit,
-                            .cells = DECODERS * l->xs,
+                            .cells = l->of.n * l->xs,
                             .values = l->metrics,
                             .take = take,
                             .work = work,
@@ -187,7 +187,7 @@ static status measure(lab *l)
     char context_file[64], what[256];
     json_t *context = NULL;
     snprintf(context_file, sizeof context_file, "%s-context.json", l->what->name);
-    snprintf(what, sizeof what, "%s: %zu places, %d decoders", l->what->name, l->xs, DECODERS);
+    snprintf(what, sizeof what, "%s: %zu places, %zu decoders", l->what->name, l->xs, l->of.n);
     status failed = describe(l, &context);
     if (!failed)
         failed = open_rounds(l, context_file, context);
@@ -249,6 +249,8 @@ static status run(lab *l)
         l->metrics++;
     status failed = load(l);
     if (!failed)
+        failed = subjects_open(&(bench_options){0}, NULL, NULL, &l->of);
+    if (!failed)
         failed = choose_places(l);
     if (!failed && l->what->open)
         failed = l->what->open(l);
@@ -270,6 +272,7 @@ static void release(lab *l)
         workload_free(&l->work[i]);
         model_free(l->models[i]);
     }
+    subjects_free(&l->of);
 }
 
 // An experiment with `share` times its own budget.

@@ -41,6 +41,7 @@ struct lab {
     const experiment *what;
     const bench_options *o;
     double budget_s;
+    subjects of; // naive first
     char dir[FILE_PATH_SIZE];
     model *models[CURVES_X]; // one, or one for each x
     workload work[CURVES_X]; // on each model, where measure needs it

@@ -22,7 +22,7 @@ static size_t most_steps(const config *c)
 
 static status open_requests(lab *l)
 {
-    return workload_create(l->models[0], NULL, &l->work[0]);
+    return workload_create(l->models[0], &l->of, &l->work[0]);
 }
 
 static status open_requests_and_parts(lab *l)
@@ -43,7 +43,7 @@ enum { TTFT, STEP, ATTENTION };
 static status time_request(lab *l, size_t which, size_t i, size_t t, double *ns)
 {
     double at_ns[2];
-    status failed = workload_request(lab_work(l, i), which, t, 2, at_ns);
+    status failed = workload_request(lab_work(l, i), which, t, 2, at_ns, NULL);
     if (failed)
         return failed;
     ns[TTFT] = at_ns[0];
@@ -101,7 +101,7 @@ static status open_layers(lab *l)
         snprintf(name, sizeof name, LAYER_MODEL, l->x[i]);
         failed = model_load(name, &l->models[i]);
         if (!failed)
-            failed = workload_create(l->models[i], NULL, &l->work[i]);
+            failed = workload_create(l->models[i], &l->of, &l->work[i]);
     }
     return failed;
 }
@@ -133,7 +133,7 @@ static status measure_generate(lab *l, size_t which, size_t i, double *ns)
     double *at_ns = memory_array(l->x[i], sizeof *at_ns);
     if (!at_ns)
         return memory_failed("the clock's readings");
-    status failed = workload_request(&l->work[0], which, 1, l->x[i], at_ns);
+    status failed = workload_request(&l->work[0], which, 1, l->x[i], at_ns, NULL);
     ns[0] = at_ns[l->x[i] - 1];
     memory_free(at_ns);
     return failed;
@@ -151,8 +151,7 @@ static size_t ahead_from(const lab *l, bool clearly)
 {
     size_t i = l->xs;
     for (; i > 0; i--) {
-        estimate slow = lab_estimate(l, 0, 0, i - 1),
-                 fast = lab_estimate(l, 0, DECODERS - 1, i - 1);
+        estimate slow = lab_estimate(l, 0, 0, i - 1), fast = lab_estimate(l, 0, l->of.n - 1, i - 1);
         if (!(clearly ? fast.hi < slow.lo : fast.median < slow.median))
             break;
     }
@@ -184,7 +183,7 @@ static size_t most_windows(const config *c)
 static status measure_throughput(lab *l, size_t which, size_t i, double *ns)
 {
     double at_ns[WINDOW + 1];
-    status failed = workload_request(&l->work[0], which, l->x[i], WINDOW + 1, at_ns);
+    status failed = workload_request(&l->work[0], which, l->x[i], WINDOW + 1, at_ns, NULL);
     ns[0] = (at_ns[WINDOW] - at_ns[0]) / WINDOW;
     return failed;
 }
@@ -201,10 +200,10 @@ static double count_throughput(const lab *l, size_t metric, size_t which, size_t
 static status conclude_throughput(const lab *l, FILE *f)
 {
     fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n",
-            WINDOW, "context", decoders[0]->name, decoders[DECODERS - 1]->name);
+            WINDOW, "context", l->of.at[0].name, l->of.at[l->of.n - 1].name);
     for (size_t i = 0; i < l->xs; i++) {
         fprintf(f, "%9zu", l->x[i]);
-        for (size_t d = 0; d < DECODERS; d++)
+        for (size_t d = 0; d < l->of.n; d++)
             fprintf(f, "  %10.1f", 1e9 / lab_estimate(l, 0, d, i).median);
         fprintf(f, "\n");
     }

@@ -14,7 +14,7 @@ enum { RESIDENT, HELD };
 
 typedef struct occupant {
     const model *m;
-    const decoder_api *api;
+    const subject *by;
     size_t t;
 } occupant;
 
@@ -26,9 +26,8 @@ static status occupy(void *argument)
     int *tokens = memory_array(o->t, sizeof *tokens);
     for (size_t i = 0; tokens && i < o->t; i++)
         tokens[i] = fixed_token(i, o->m->config.V);
-    status failed = tokens ? o->api->create(o->m, &(decoder_options){.T_max = o->t}, &d)
-                           : memory_failed("the tokens");
-    return failed ? failed : o->api->step(d, tokens, o->t, 1, &logits);
+    status failed = tokens ? subject_create(o->by, o->m, o->t, &d) : memory_failed("the tokens");
+    return failed ? failed : o->by->api->step(d, tokens, o->t, 1, &logits);
 }
 
 static status do_nothing(void *argument)
@@ -39,7 +38,7 @@ static status do_nothing(void *argument)
 
 status footprint_measure(lab *l, size_t which, size_t i, double *bytes)
 {
-    occupant o = {l->models[0], decoders[which], l->x[i]};
+    occupant o = {l->models[0], &l->of.at[which], l->x[i]};
     double idle;
     status failed = resident_peak(do_nothing, NULL, &idle);
     if (!failed)

@@ -11,7 +11,7 @@
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
-enum { ENOUGH_PLACES = 4, SERIES_NAME = 20 };
+enum { ENOUGH_PLACES = 4, SERIES_NAME = SUBJECT_NAME + 16 };
 
 // The level that holds `bytes`, counted from the first cache; MACHINE_CACHES: memory. A cache has
 // other things to hold as well, and what is a little too large is still partly there: between half
@@ -65,7 +65,7 @@ typedef struct series {
 static series take_series(const lab *l, size_t metric, size_t which, size_t first, size_t last)
 {
     series s = {.metric = metric, .which = which};
-    snprintf(s.name, sizeof s.name, "%s %s", decoders[which]->name, l->what->metrics[metric]);
+    snprintf(s.name, sizeof s.name, "%s %s", l->of.at[which].name, l->what->metrics[metric]);
     for (size_t i = first; i <= last; i++) {
         double median = lab_estimate(l, metric, which, i).median;
         if (isnan(median))
@@ -92,15 +92,15 @@ static status each_series(const lab *l, bool fitted, FILE *f,
                           status print(FILE *f, const lab *l, const series *s))
 {
     status failed = NULL;
-    for (size_t i = 0; i < l->metrics * DECODERS && !failed; i++) {
-        series s = take_series(l, i / DECODERS, i % DECODERS, fitted ? l->first : 0,
+    for (size_t i = 0; i < l->metrics * l->of.n && !failed; i++) {
+        series s = take_series(l, i / l->of.n, i % l->of.n, fitted ? l->first : 0,
                                fitted ? l->last : l->xs - 1);
         failed = print(f, l, &s);
     }
     return failed;
 }
 
-static const char *humane(const lab *l, double value, char text[FORMAT_ROOM])
+static const char *in_units(const lab *l, double value, char text[FORMAT_ROOM])
 {
     if (isnan(value))
         return "-";
@@ -123,10 +123,10 @@ static void print_row(const lab *l, size_t i, bool shown)
     char text[FORMAT_ROOM];
     printf("%9zu", l->x[i]);
     for (size_t metric = 0; metric < l->metrics; metric++) {
-        double median[DECODERS];
-        for (size_t d = 0; d < DECODERS; d++)
-            printf("  %10s", humane(l, median[d] = lab_estimate(l, metric, d, i).median, text));
-        double ratio = median[0] / median[DECODERS - 1];
+        for (size_t d = 0; d < l->of.n; d++)
+            printf("  %10s", in_units(l, lab_estimate(l, metric, d, i).median, text));
+        const double ratio =
+            lab_estimate(l, metric, 0, i).median / lab_estimate(l, metric, l->of.n - 1, i).median;
         if (shown && isfinite(ratio))
             printf("  %7.2f", ratio);
         else
@@ -147,7 +147,7 @@ static void print_table(const lab *l)
         printf("  %-31s", l->what->metrics[metric]);
     printf("\n%9s", l->what->x);
     for (size_t metric = 0; metric < l->metrics; metric++)
-        printf("  %10s  %10s  %7s", decoders[0]->name, decoders[DECODERS - 1]->name, "ratio");
+        printf("  %10s  %10s  %7s", l->of.at[0].name, l->of.at[l->of.n - 1].name, "ratio");
     printf("\n");
     for (size_t i = 0; i < l->xs; i++) {
         print_row(l, i, verified[i]);
@@ -278,7 +278,7 @@ static status print_fit_row(FILE *f, const lab *l, const series *s)
     if (failed)
         return failed;
     results_csv_text(f, model_label(l->models[0]));
-    fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", decoders[s->which]->name,
+    fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", l->of.at[s->which].name,
             l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo,
             p.slope.hi, p.factor, p.r2, counted);
     for (size_t i = 0; i < FIT_TERMS; i++)
@@ -302,11 +302,11 @@ static status print_counts(FILE *f, const void *what)
     const lab *l = what;
     fprintf(f, "model,decoder,metric,%s,%s\n", l->what->x, l->what->counted);
     for (size_t metric = 0; metric < l->metrics; metric++)
-        for (size_t cell = 0; cell < DECODERS * l->xs; cell++) {
+        for (size_t cell = 0; cell < l->of.n * l->xs; cell++) {
             const size_t which = cell / l->xs, i = cell % l->xs;
             results_csv_text(f, model_label(lab_model(l, i)));
-            fprintf(f, ",%s,%s,%zu,%.0f\n", decoders[which]->name, l->what->metrics[metric],
-                    l->x[i], l->what->count(l, metric, which, i));
+            fprintf(f, ",%s,%s,%zu,%.0f\n", l->of.at[which].name, l->what->metrics[metric], l->x[i],
+                    l->what->count(l, metric, which, i));
         }
     return NULL;
 }

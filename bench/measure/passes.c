@@ -6,10 +6,6 @@
 #include "bench/base/contexts.h"
 #include "bench/base/options.h"
 #include "common/base/memory.h"
-#include "kvcache/kvcache.h"
-#include "naive/naive.h"
-
-static const decoder_api *const apis[PASSES] = {&kvcache_decoder, &naive_decoder, &kvcache_decoder};
 
 // Tokens that a pass is given.
 static size_t given(pass which, size_t t)
@@ -17,16 +13,19 @@ static size_t given(pass which, size_t t)
     return which == PASS_PREFILL ? t : t + 1;
 }
 
-status passes_create(const model *m, size_t longest, passes *out)
+status passes_create(const model *m, const subject *naive, const subject *cached, size_t longest,
+                     passes *out)
 {
-    *out = (passes){.m = m, .tokens = memory_array(longest + 1, sizeof *out->tokens)};
+    *out = (passes){.m = m,
+                    .by = {cached, naive, cached},
+                    .tokens = memory_array(longest + 1, sizeof *out->tokens)};
     if (!out->tokens)
         return memory_failed("the tokens");
     for (size_t i = 0; i <= longest; i++)
         out->tokens[i] = fixed_token(i, m->config.V);
     status s = NULL;
     for (pass i = 0; i < PASSES && !s; i++)
-        s = apis[i]->create(m, &(decoder_options){.T_max = given(i, longest)}, &out->of[i]);
+        s = subject_create(out->by[i], m, given(i, longest), &out->of[i]);
     return s;
 }
 
@@ -34,37 +33,44 @@ void passes_free(passes *p)
 {
     for (pass i = 0; i < PASSES; i++)
         if (p->of[i])
-            apis[i]->destroy(p->of[i]);
+            p->by[i]->api->destroy(p->of[i]);
     memory_free(p->tokens);
 }
 
-const char *passes_decoder(pass which)
+const char *passes_decoder(const passes *p, pass which)
 {
-    return apis[which]->name;
+    return p->by[which]->name;
 }
 
-const char *passes_name(pass which, size_t t, char text[PASS_NAME])
+const char *passes_name(const passes *p, pass which, size_t t, char text[PASS_NAME])
 {
     snprintf(text, PASS_NAME, "%s %zu tokens (%s)",
-             which == PASS_PREFILL ? "prefill of" : "step at", t, passes_decoder(which));
+             which == PASS_PREFILL ? "prefill of" : "step at", t, passes_decoder(p, which));
     return text;
 }
 
 status passes_prepare(passes *p, pass which, size_t t)
 {
     const float *logits;
+    const decoder_api *api = p->by[which]->api;
     if (which == PASS_PREFILL)
-        apis[which]->reset(p->of[which]);
-    return which == PASS_CACHED_STEP ? apis[which]->step(p->of[which], p->tokens, t, 1, &logits)
-                                     : NULL;
+        api->reset(p->of[which]);
+    return which == PASS_CACHED_STEP ? api->step(p->of[which], p->tokens, t, 1, &logits) : NULL;
 }
 
 status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
 {
     const float *logits;
-    apis[which]->observe(p->of[which], fn, user);
-    status s = apis[which]->step(p->of[which], p->tokens, given(which, t), 1, &logits);
-    apis[which]->observe(p->of[which], NULL, NULL);
+    const decoder_api *api = p->by[which]->api;
+    if (fn && !api->observe)
+        return status_fail("%s has no function `observe`: its stages cannot be seen "
+                           "(common/decoder.h)",
+                           p->by[which]->name);
+    if (api->observe)
+        api->observe(p->of[which], fn, user);
+    status s = api->step(p->of[which], p->tokens, given(which, t), 1, &logits);
+    if (api->observe)
+        api->observe(p->of[which], NULL, NULL);
     return s;
 }
 
@@ -84,28 +90,31 @@ status passes_contexts(const model *m, const char *wanted, const size_t *usual, 
                   : contexts_parse(text, limit, list, n);
 }
 
-static status look_at_each(const model *m, const size_t *contexts, size_t n, passes_look *look,
-                           void *user)
+static status look_at_each(const model *m, const subject *naive, const subject *cached,
+                           const size_t *contexts, size_t n, passes_look *look, void *user)
 {
     passes p;
-    status s = passes_create(m, contexts[n - 1], &p);
+    status s = passes_create(m, naive, cached, contexts[n - 1], &p);
     for (size_t i = 0; i < n && !s; i++)
         s = look(&p, contexts[i], user);
     passes_free(&p);
     return s;
 }
 
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user,
-                      int *exit_code)
+status passes_at_each(const bench_options *o, passes_look *look, void *user, int *exit_code)
 {
     static const size_t usual[] = {64, 1000, 0};
     model *m;
+    subjects of = {0};
     size_t *list = NULL, n = 0;
-    status s = model_load(name, &m);
+    status s = model_load(o->model, &m);
     if (!s)
-        s = passes_contexts(m, contexts, usual, &list, &n, exit_code);
+        s = passes_contexts(m, o->contexts, usual, &list, &n, exit_code);
     if (!s)
-        s = look_at_each(m, list, n, look, user);
+        s = subjects_open(o, "naive", &m->config, &of);
+    for (size_t d = 1; !s && d < of.n; d++)
+        s = look_at_each(m, &of.at[0], &of.at[d], list, n, look, user);
+    subjects_free(&of);
     memory_free(list);
     model_free(m);
     return s;

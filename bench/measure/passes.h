@@ -5,28 +5,30 @@
 
 #include <stddef.h>
 
-#include "common/decoder.h"
+#include "bench/subject/subject.h"
 
 typedef enum pass { PASS_PREFILL, PASS_NAIVE_STEP, PASS_CACHED_STEP, PASSES } pass;
 
 typedef struct passes {
     const model *m;
+    const subject *by[PASSES];
     int *tokens; // (longest + 1) of the fixed sequence
     decoder *of[PASSES];
 } passes;
 
-// For contexts of up to `longest` tokens, below the model's limit. Borrows m. passes_free frees
-// what there is, also after a failure.
-status passes_create(const model *m, size_t longest, passes *out);
+// For contexts of up to `longest` tokens, below the model's limit: the naive step by `naive`, the
+// others by `cached`. Borrows m and both. passes_free frees what there is, also after a failure.
+status passes_create(const model *m, const subject *naive, const subject *cached, size_t longest,
+                     passes *out);
 void passes_free(passes *p);
 
 // The name of the decoder that runs a pass.
-const char *passes_decoder(pass which);
+const char *passes_decoder(const passes *p, pass which);
 
 // "prefill of 64 tokens (kvcache)", "step at 64 tokens (naive)", ... into `text`, which is
 // returned.
-enum { PASS_NAME = 64 };
-const char *passes_name(pass which, size_t t, char text[PASS_NAME]);
+enum { PASS_NAME = 64 + SUBJECT_NAME };
+const char *passes_name(const passes *p, pass which, size_t t, char text[PASS_NAME]);
 
 // Lets passes_run compute this pass's rows and no others: the cache holds t tokens, or none before
 // a prefill.
@@ -42,10 +44,9 @@ status passes_contexts(const model *m, const char *wanted, const size_t *usual, 
 
 typedef status passes_look(passes *p, size_t t, void *user);
 
-// Loads the model of that name and hands its passes to `look`, once per context. contexts is a list
-// for contexts_parse, or NULL for 64 and 1000 (less where the model takes less); a wrong one sets
-// *exit_code to EXIT_USAGE.
-status passes_at_each(const char *name, const char *contexts, passes_look *look, void *user,
-                      int *exit_code);
+// Loads the model of these options and hands its passes to `look`, once per context and decoder
+// other than naive that they name. Without contexts, 64 and 1000 (less where the model takes less);
+// wrong ones set *exit_code to EXIT_USAGE.
+status passes_at_each(const bench_options *o, passes_look *look, void *user, int *exit_code);
 
 #endif

@@ -16,7 +16,7 @@
 
 #include "bench/base/interrupt.h"
 #include "bench/base/progress.h"
-#include "bench/verify/decoders.h"
+#include "bench/subject/subject.h"
 #include "common/base/clock.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
@@ -31,7 +31,8 @@ static const char usage[] =
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
     "  -n, --tokens N                 generate at most N tokens (default 600)\n"
     "  -t, --temperature X            0: always the best token; above: draw one (default 0.7)\n"
-    "  -k, -p, -s, --ignore-eos, --ids 1,2,3    as in build/naive\n\n"
+    "  -k, -p, -s, --ignore-eos, --ids 1,2,3    as in build/naive\n"
+    "  --kv SPEC                      how kvcache keeps keys and values, as in build/kvcache\n\n"
     "A show and no measurement: both run at once and share memory and caches. build/bench curves "
     "measures.\n";
 
@@ -48,7 +49,7 @@ enum {
 // One decoder, on a thread of its own.
 typedef struct lane {
     const struct race *race;
-    const decoder_api *api;
+    const subject *by;
     decoder *decoder;
     sampler *sampler;
     int *ids;                 // (prompt + most)
@@ -69,7 +70,8 @@ typedef struct race {
     tokenizer *t; // NULL for a synthetic model
     int *prompt;
     size_t prompt_tokens, most;
-    lane lanes[DECODERS];
+    subjects of;
+    lane *lanes; // (of.n)
     uint64_t begin_ns;
     atomic_bool stopped;
     size_t rows_drawn;
@@ -77,19 +79,19 @@ typedef struct race {
 
 // Each thread on a core of its own, if there are as many: where the system lets a program ask for
 // it.
-static void take_core(size_t index)
+static void take_core(size_t index, size_t lanes)
 {
 #ifdef __linux__
     cpu_set_t allowed, own;
     CPU_ZERO(&own);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < DECODERS)
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < (int)lanes)
         return;
     for (size_t core = 0; core < CPU_SETSIZE; core++)
         if (CPU_ISSET(core, &allowed) && index-- == 0)
             CPU_SET(core, &own);
     sched_setaffinity(0, sizeof own, &own); // of this thread; without it, the system chooses
 #else
-    (void)index;
+    (void)index, (void)lanes;
 #endif
 }
 
@@ -103,7 +105,7 @@ static status extend(lane *l, size_t n, bool *more)
 {
     const float *logits;
     const size_t T = l->race->prompt_tokens + n;
-    status failed = l->api->step(l->decoder, l->ids, T, 1, &logits);
+    status failed = l->by->api->step(l->decoder, l->ids, T, 1, &logits);
     if (failed)
         return failed;
     int id = sampler_choose(l->sampler, logits);
@@ -121,11 +123,11 @@ static void *run_lane(void *user)
     lane *l = user;
     status failed = NULL;
     bool more = l->race->most > 0;
-    take_core((size_t)(l - l->race->lanes));
+    take_core((size_t)(l - l->race->lanes), l->race->of.n);
     for (size_t n = 0; more && !failed && !l->race->stopped; n++)
         failed = extend(l, n, &more);
     if (failed)
-        snprintf(l->failure, sizeof l->failure, "%s: %s", l->api->name,
+        snprintf(l->failure, sizeof l->failure, "%s: %s", l->by->name,
                  failed); // the status ends with its thread
     l->done = true;
     return NULL;
@@ -220,7 +222,7 @@ static void draw_lane(const lane *l, size_t rows, size_t width, const char *colo
     char line[LINE];
     size_t starts[MOST_TEXT_ROWS + 1], lines = last_lines(l->text, l->bytes, width, rows, starts);
     describe(l, line);
-    printf("\r\033[K%s%-*s%s%.*s\n", colour, NAME, l->api->name, *colour ? "\033[0m" : "",
+    printf("\r\033[K%s%-*s%s%.*s\n", colour, NAME, l->by->name, *colour ? "\033[0m" : "",
            (int)width - NAME, line);
     for (size_t i = 0; i < rows; i++)
         print_line(l, i < lines ? starts[i] : 0, i < lines ? starts[i + 1] : 0);
@@ -234,13 +236,13 @@ static void draw(race *r)
     struct winsize size = {0};
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
     const size_t width = size.ws_col > NAME ? size.ws_col - 1u : 79;
-    const size_t height = size.ws_row >= DECODERS * 4 ? size.ws_row : 24;
-    const size_t rows = size_min((height - 1) / DECODERS - 2, MOST_TEXT_ROWS);
+    const size_t height = size.ws_row >= r->of.n * 4 ? size.ws_row : 24;
+    const size_t rows = size_min((height - 1) / r->of.n - 2, MOST_TEXT_ROWS);
     if (r->rows_drawn > 0)
         printf("\033[%zuA", r->rows_drawn); // up
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; d < r->of.n; d++)
         draw_lane(&r->lanes[d], rows, width, progress_wants_colour() ? colours[d % 2] : "");
-    r->rows_drawn = DECODERS * (rows + 2);
+    r->rows_drawn = r->of.n * (rows + 2);
     fflush(stdout);
 }
 
@@ -253,16 +255,16 @@ static bool draws_in_place(void)
 // Without a terminal: a line for each decoder that is still at it.
 static void print_second(const race *r)
 {
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; d < r->of.n; d++)
         if (!r->lanes[d].done)
-            printf("%-8s %5zu tokens %9.1f tokens/s %8.2f s\n", r->lanes[d].api->name,
+            printf("%-8s %5zu tokens %9.1f tokens/s %8.2f s\n", r->lanes[d].by->name,
                    r->lanes[d].generated, tokens_per_s(&r->lanes[d]), seconds(&r->lanes[d]));
     fflush(stdout);
 }
 
 static bool all_done(const race *r)
 {
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; d < r->of.n; d++)
         if (r->lanes[d].started && !r->lanes[d].done)
             return false;
     return true;
@@ -276,7 +278,7 @@ static status watch(race *r)
     status failed = NULL;
     for (uint64_t shown = 0; !failed && !all_done(r); nanosleep(&pause, NULL)) {
         r->stopped = r->stopped || interrupt_asked();
-        for (size_t d = 0; d < DECODERS && !failed; d++)
+        for (size_t d = 0; d < r->of.n && !failed; d++)
             failed = decode(&r->lanes[d]);
         if (terminal && !failed) {
             draw(r);
@@ -285,7 +287,7 @@ static status watch(race *r)
             print_second(r);
         }
     }
-    for (size_t d = 0; d < DECODERS && !failed; d++)
+    for (size_t d = 0; d < r->of.n && !failed; d++)
         failed = decode(&r->lanes[d]);
     if (terminal && !failed)
         draw(r);
@@ -295,7 +297,7 @@ static status watch(race *r)
 static status start(race *r)
 {
     r->begin_ns = clock_ns();
-    for (size_t d = 0; d < DECODERS; d++) {
+    for (size_t d = 0; d < r->of.n; d++) {
         lane *l = &r->lanes[d];
         int reason = pthread_create(&l->thread, NULL, run_lane, l);
         if (reason != 0)
@@ -312,11 +314,11 @@ static status run_lanes(race *r)
     if (!failed)
         failed = watch(r);
     r->stopped = r->stopped || failed;
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; d < r->of.n; d++)
         if (r->lanes[d].started)
             pthread_join(r->lanes[d].thread, NULL);
     interrupt_release();
-    for (size_t d = 0; d < DECODERS && !failed; d++)
+    for (size_t d = 0; d < r->of.n && !failed; d++)
         failed = *r->lanes[d].failure ? status_fail("%s", r->lanes[d].failure) : NULL;
     return failed;
 }
@@ -324,14 +326,14 @@ static status run_lanes(race *r)
 // The ids that both have, as far as the shorter one goes: NULL if they are the same.
 static status compare(const race *r, size_t *common)
 {
-    const lane *a = &r->lanes[0], *b = &r->lanes[DECODERS - 1];
+    const lane *a = &r->lanes[0], *b = &r->lanes[r->of.n - 1];
     *common = size_min(a->generated, b->generated);
     for (size_t i = 0; i < *common; i++)
         if (a->ids[r->prompt_tokens + i] != b->ids[r->prompt_tokens + i])
             return status_fail("the texts differ from generated token %zu on: %s has id %d, %s has "
                                "%d; bench verify says "
                                "where it begins",
-                               i + 1, a->api->name, a->ids[r->prompt_tokens + i], b->api->name,
+                               i + 1, a->by->name, a->ids[r->prompt_tokens + i], b->by->name,
                                b->ids[r->prompt_tokens + i]);
     return NULL;
 }
@@ -339,16 +341,16 @@ static status compare(const race *r, size_t *common)
 static status conclude(const race *r)
 {
     size_t common;
-    for (size_t d = 0; d < DECODERS; d++)
-        printf("%-8s %5zu tokens in %.2f s, %.1f tokens/s\n", r->lanes[d].api->name,
+    for (size_t d = 0; d < r->of.n; d++)
+        printf("%-8s %5zu tokens in %.2f s, %.1f tokens/s\n", r->lanes[d].by->name,
                r->lanes[d].generated, (double)r->lanes[d].ns * 1e-9, tokens_per_s(&r->lanes[d]));
     status failed = compare(r, &common);
     if (failed)
         return failed;
     printf("%s: the same %zu tokens from both", r->stopped ? "interrupted" : "finished", common);
     if (common > 0)
-        printf(", %s %.1f times as fast", r->lanes[DECODERS - 1].api->name,
-               tokens_per_s(&r->lanes[DECODERS - 1]) / tokens_per_s(&r->lanes[0]));
+        printf(", %s %.1f times as fast", r->lanes[r->of.n - 1].by->name,
+               tokens_per_s(&r->lanes[r->of.n - 1]) / tokens_per_s(&r->lanes[0]));
     printf(". A show, no measurement: they shared memory and caches.\n");
     return NULL;
 }
@@ -372,15 +374,27 @@ static status prepare_lane(race *r, size_t d)
 {
     lane *l = &r->lanes[d];
     l->race = r;
-    l->api = decoders[d];
+    l->by = &r->of.at[d];
     l->ids = memory_array(r->prompt_tokens + r->most, sizeof *l->ids);
     if (!l->ids)
         return memory_failed("the token ids");
     memcpy(l->ids, r->prompt, r->prompt_tokens * sizeof *l->ids);
     status failed =
         sampler_create(&r->o.sampling, r->t ? tokenizer_size(r->t) : r->m->config.V, &l->sampler);
-    return failed ? failed
-                  : l->api->create(r->m, &(decoder_options){.T_max = r->m->config.T}, &l->decoder);
+    return failed ? failed : subject_create(l->by, r->m, r->m->config.T, &l->decoder);
+}
+
+// naive, and kvcache under the spec that was given.
+static status open_subjects(race *r)
+{
+    bench_options o = {0};
+    if (r->o.kv) {
+        snprintf(o.subject[0], OPTIONS_SUBJECT, "kvcache:%s", r->o.kv);
+        o.subjects = 1;
+    }
+    status failed = subjects_open(&o, "naive", &r->m->config, &r->of);
+    r->lanes = memory_array(r->of.n, sizeof *r->lanes);
+    return failed || r->lanes ? failed : memory_failed("the lanes");
 }
 
 static status prepare(race *r)
@@ -392,21 +406,24 @@ static status prepare(race *r)
     if (r->prompt_tokens == 0 || r->prompt_tokens > T)
         return status_fail("the prompt has %zu tokens: give one of 1 to %zu", r->prompt_tokens, T);
     r->most = size_min(r->o.tokens, T - r->prompt_tokens + 1);
-    for (size_t d = 0; d < DECODERS && !failed; d++)
+    failed = open_subjects(r);
+    for (size_t d = 0; d < r->of.n && !failed; d++)
         failed = prepare_lane(r, d);
     return failed;
 }
 
 static void release(race *r)
 {
-    for (size_t d = 0; d < DECODERS; d++) {
+    for (size_t d = 0; r->lanes && d < r->of.n; d++) {
         lane *l = &r->lanes[d];
         if (l->decoder)
-            l->api->destroy(l->decoder);
+            l->by->api->destroy(l->decoder);
         sampler_free(l->sampler);
         memory_free(l->ids);
         memory_free(l->text);
     }
+    memory_free(r->lanes);
+    subjects_free(&r->of);
     tokenizer_free(r->t);
     model_free(r->m);
     memory_free(r->prompt);

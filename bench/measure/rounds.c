@@ -418,7 +418,9 @@ static status print_labels(rounds *r)
         if (!f)
             return memory_failed("the names of samples");
         results_csv_text(f, l.model);
-        fprintf(f, ",%s,%s,%zu", l.decoder, l.metric, l.x);
+        fputc(',', f);
+        results_csv_text(f, l.decoder);
+        fprintf(f, ",%s,%zu", l.metric, l.x);
         if (fclose(f) != 0 || r->labels[i][sizeof r->labels[i] - 1] != '\0')
             return status_fail("%s: the name is too long for the samples' table; use a shorter one",
                                l.model);

@@ -11,13 +11,14 @@
 #include "bench/measure/measure.h"
 #include "bench/measure/rounds.h"
 #include "bench/measure/workload.h"
-#include "bench/verify/plugin.h"
+#include "bench/subject/plugin.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
 #include "common/kv/kv.h"
+#include "naive/naive.h"
 
 static const char usage[] =
-    "build/bench sweep [options]: time naive and a cached decoder over the contexts\n\n"
+    "build/bench sweep [options]: time naive and cached decoders over the contexts\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
     "  -c, --contexts 16,32,100-103   tokens of context, below the model's limit (default: 16, 32, "
     "64, ... and limit - "
@@ -29,12 +30,11 @@ static const char usage[] =
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
     "  -o, --out DIR                  where samples.csv, summary.csv, memory.csv, context.json go "
     "(default: "
-    "build/results)\n"
-    "  -d, --decoder FILE.so          time this plug-in in place of kvcache (make mine SRC=yours.c "
-    "builds one)\n"
+    "build/results)\n" SUBJECT_USAGE
+    "                                 beside naive (default: kvcache)\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
-enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13, LONGEST_NAME = 24 };
+enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13 };
 
 typedef enum metric { TTFT, TPOT, STEP, METRICS } metric;
 static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
@@ -42,9 +42,10 @@ static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
 // A cell is a decoder at a context: cell i is decoder i / contexts at context i % contexts.
 typedef struct sweep {
     const model *m;
-    const decoder_api *plugin; // NULL: none
+    subjects of;
     workload work;
     size_t *context, contexts;
+    size_t *bytes; // (subjects, contexts) of keys and values; 0: not known yet, or none
     rounds rounds;
     const bench_options *o;
     char dir[FILE_PATH_SIZE];
@@ -58,7 +59,8 @@ static status take(void *user, size_t cell, double *ns)
     size_t t = s->context[cell % s->contexts],
            N = t + GENERATED - 1 <= s->m->config.T ? GENERATED : 2;
     double at_ns[GENERATED];
-    status failed = workload_request(&s->work, cell / s->contexts, t, N, at_ns);
+    size_t *bytes = s->bytes[cell] ? NULL : &s->bytes[cell]; // asked for once
+    status failed = workload_request(&s->work, cell / s->contexts, t, N, at_ns, bytes);
     if (!failed && plugin_complaint())
         failed = status_fail("%s", plugin_complaint());
     if (failed)
@@ -72,13 +74,13 @@ static status take(void *user, size_t cell, double *ns)
 static double work(const void *user, size_t cell)
 {
     const sweep *s = user;
-    return cost_request(&s->m->config, cell / s->contexts == 0, s->context[cell % s->contexts],
-                        GENERATED);
+    const bool recompute = s->of.at[cell / s->contexts].api == &naive_decoder;
+    return cost_request(&s->m->config, recompute, s->context[cell % s->contexts], GENERATED);
 }
 
 static const char *name_of(const sweep *s, size_t which)
 {
-    return s->work.api[which]->name;
+    return s->of.at[which].name;
 }
 
 static rounds_label label(const void *user, size_t cell, size_t value)
@@ -94,7 +96,7 @@ static status measure(sweep *s)
     const rounds_job job = {.name = "sweep",
                             .x = "context",
                             .unit = "ns",
-                            .cells = DECODERS * s->contexts,
+                            .cells = s->of.n * s->contexts,
                             .values = METRICS,
                             .take = take,
                             .work = work,
@@ -106,18 +108,20 @@ static status measure(sweep *s)
     status failed = rounds_open(&job, s->dir, "samples.csv", false, &s->rounds);
     if (failed)
         return failed;
-    snprintf(what, sizeof what, "sweep of %s: %zu context%s, %d decoders", model_label(s->m),
-             s->contexts, s->contexts == 1 ? "" : "s", DECODERS);
+    snprintf(what, sizeof what, "sweep of %s: %zu context%s, %zu decoders", model_label(s->m),
+             s->contexts, s->contexts == 1 ? "" : "s", s->of.n);
     return rounds_run(&s->rounds, what);
 }
 
+// The keys and values of the last decoder, and the rows that a recompute writes.
 static status print_memory(FILE *f, const void *what)
 {
     const sweep *s = what;
+    const size_t *bytes = s->bytes + (s->of.n - 1) * s->contexts;
     fputs("model,context,kv_bytes,naive_activation_bytes\n", f);
     for (size_t i = 0; i < s->contexts; i++) {
         results_csv_text(f, model_label(s->m));
-        fprintf(f, ",%zu,%zu,%zu\n", s->context[i], cost_kv_bytes(&s->m->config, s->context[i]),
+        fprintf(f, ",%zu,%zu,%zu\n", s->context[i], bytes[i],
                 activations_bytes(&s->m->config, s->context[i]));
     }
     return NULL;
@@ -147,50 +151,85 @@ static int step_column(const sweep *s, size_t which)
     return heading > STEP_COLUMN ? heading : STEP_COLUMN;
 }
 
+static double step_ns(const sweep *s, size_t which, size_t i)
+{
+    const size_t cell = which * s->contexts + i;
+    return rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
+}
+
+// How much faster a subject's step is than naive's, where its verification allows to say so.
+static void print_speedup(const sweep *s, size_t which, size_t i, size_t verified)
+{
+    const double naive = step_ns(s, 0, i), step = step_ns(s, which, i);
+    if (s->context[i] < verified && naive > 0 && step > 0)
+        printf("  %8.1f", naive / step);
+    else
+        printf("  %8s", "-");
+}
+
 // One row of the table; a cell without a sample shows a dash.
-static void print_table_row(const sweep *s, size_t i, size_t verified)
+static void print_table_row(const sweep *s, size_t i, const size_t *verified)
 {
     char text[FORMAT_ROOM];
-    double step[DECODERS] = {0};
-    size_t last = (DECODERS - 1) * s->contexts + i;
+    const size_t last = (s->of.n - 1) * s->contexts + i;
     printf("%9zu  %10s", s->context[i],
            rounds_samples(&s->rounds, last)
                ? format_ns(rounds_estimate(&s->rounds, last, TTFT).median, text)
                : "-");
-    for (size_t d = 0; d < DECODERS; d++) {
-        size_t cell = d * s->contexts + i;
-        step[d] =
-            rounds_samples(&s->rounds, cell) ? rounds_estimate(&s->rounds, cell, STEP).median : 0;
-        printf("  %*s", step_column(s, d), step[d] > 0 ? format_ns(step[d], text) : "-");
+    for (size_t d = 0; d < s->of.n; d++) {
+        const double step = step_ns(s, d, i);
+        printf("  %*s", step_column(s, d), step > 0 ? format_ns(step, text) : "-");
+        if (d > 0)
+            print_speedup(s, d, i, verified[d]);
+        if (d > 0)
+            printf("  %10s", s->bytes[d * s->contexts + i]
+                                 ? format_bytes((double)s->bytes[d * s->contexts + i], text)
+                                 : "-");
     }
-    if (s->context[i] < verified && step[0] > 0 && step[DECODERS - 1] > 0)
-        printf("  %8.1f", step[0] / step[DECODERS - 1]);
-    else
-        printf("  %8s", "-");
-    printf("  %10s\n", format_bytes((double)cost_kv_bytes(&s->m->config, s->context[i]), text));
+    printf("\n");
 }
 
-static void print_table(const sweep *s)
+static void print_heading(const sweep *s)
 {
-    const char *cached = name_of(s, DECODERS - 1);
-    size_t verified = results_verified(s->m, plugin_digest());
     printf("%s%s: medians of %zu rounds\n\n%9s  %10s", model_label(s->m),
            s->rounds.partial ? ", PARTIAL" : "", s->rounds.whole, "context", "TTFT");
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; d < s->of.n; d++) {
         printf("  %*s%s", step_column(s, d) - (int)strlen(name_of(s, d)), "step ", name_of(s, d));
-    printf("  %8s  %10s\n", "speed-up", "KV");
+        if (d > 0)
+            printf("  %8s  %10s", "speed-up", "KV");
+    }
+    printf("\n");
+}
+
+// What a user has to run before a speed-up is shown.
+static void print_unverified(const sweep *s, size_t which, size_t verified)
+{
+    if (s->contexts == 0 || s->context[s->contexts - 1] < verified)
+        return;
+    printf("A speed-up is shown where this build has passed `build/bench verify -m %s --decoder "
+           "%s`: so far %zu tokens.\n",
+           model_label(s->m), s->of.at[which].text, verified);
+}
+
+static status print_table(const sweep *s)
+{
+    size_t *verified = memory_array(s->of.n, sizeof *verified);
+    char key[SUBJECT_KEY];
+    if (!verified)
+        return memory_failed("the table");
+    for (size_t d = 0; d < s->of.n; d++)
+        verified[d] = results_verified(s->m, subject_key(&s->of.at[d], key));
+    print_heading(s);
     for (size_t i = 0; i < s->contexts; i++)
         print_table_row(s, i, verified);
-    printf(s->plugin
-               ? "\nTTFT is that of %s; KV counts keys and values in float32, whatever %s keeps."
-               : "\nTTFT is that of %s; the prefill of %s is the same work.",
-           cached, s->plugin ? cached : name_of(s, 0));
-    printf(" Intervals are in %s/summary.csv.\n", s->dir);
-    if (s->contexts > 0 && s->context[s->contexts - 1] >= verified)
-        printf("A speed-up is shown where this build has passed `build/bench verify -m %s%s%s`: so "
-               "far %zu tokens.\n",
-               model_label(s->m), s->plugin ? " --decoder " : "", s->plugin ? s->o->decoder : "",
-               verified);
+    printf(
+        "\nTTFT is that of %s. KV is what a decoder says that its keys and values take. Intervals "
+        "are in %s/summary.csv.\n",
+        name_of(s, s->of.n - 1), s->dir);
+    for (size_t d = 1; d < s->of.n; d++)
+        print_unverified(s, d, verified[d]);
+    memory_free(verified);
+    return NULL;
 }
 
 static status report(const sweep *s)
@@ -202,8 +241,8 @@ static status report(const sweep *s)
         failed = write_context(s);
     if (failed)
         return failed;
-    print_table(s);
-    return rounds_print_noise(&s->rounds);
+    failed = print_table(s);
+    return failed ? failed : rounds_print_noise(&s->rounds);
 }
 
 static status choose_contexts(sweep *s, int *exit_code)
@@ -221,7 +260,10 @@ static status run(sweep *s, int *exit_code)
 {
     status failed = choose_contexts(s, exit_code);
     if (!failed)
-        failed = workload_create(s->m, s->plugin, &s->work);
+        failed = workload_create(s->m, &s->of, &s->work);
+    s->bytes = memory_array(s->of.n * s->contexts, sizeof *s->bytes);
+    if (!failed && !s->bytes)
+        failed = memory_failed("the bytes of keys and values");
     if (failed)
         return failed;
     interrupt_catch();
@@ -234,27 +276,9 @@ static void release(sweep *s)
 {
     workload_free(&s->work);
     memory_free(s->context);
+    memory_free(s->bytes);
+    subjects_free(&s->of);
     rounds_close(&s->rounds);
-}
-
-// The plug-in's name goes into the CSVs, where it tells whose a row is, and onto the plots.
-static status check_name(const char *name)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.+";
-    if (!*name || name[strspn(name, allowed)] || strlen(name) > LONGEST_NAME ||
-        strcmp(name, decoders[0]->name) == 0)
-        return status_fail("the plug-in's name is '%.40s': name it in lockstep_decoder with at "
-                           "most %d letters, digits "
-                           "and -_.+, and not %s",
-                           name, LONGEST_NAME, decoders[0]->name);
-    return NULL;
-}
-
-static status open_plugin(sweep *s)
-{
-    status failed = s->o->decoder ? plugin_open(s->o->decoder, &s->plugin) : NULL;
-    return failed || !s->plugin ? failed : check_name(s->plugin->name);
 }
 
 static status sweep_body(void *options, int *exit_code)
@@ -264,13 +288,12 @@ static status sweep_body(void *options, int *exit_code)
     model *m = NULL;
     status failed = results_make(o->out, s.dir);
     if (!failed)
-        failed = open_plugin(&s);
-    if (!failed)
         failed = model_load(o->model, &m);
-    if (!failed) {
-        s.m = m;
+    s.m = m;
+    if (!failed)
+        failed = subjects_open(o, naive_decoder.name, &m->config, &s.of);
+    if (!failed)
         failed = run(&s, exit_code);
-    }
     if (!failed && s.rounds.partial)
         *exit_code = EXIT_INTERRUPTED;
     release(&s);
@@ -281,11 +304,10 @@ static status sweep_body(void *options, int *exit_code)
 status sweep_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:d:t:", usage, &o, exit_code);
+    status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:d:k:t:", usage, &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)
         return failed;
-    return o.decoder ? plugin_contain(sweep_body, &o, o.timeout_s, exit_code)
-                     : sweep_body(&o, exit_code);
+    return subjects_contain(sweep_body, &o, exit_code);
 }

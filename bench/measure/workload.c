@@ -9,43 +9,46 @@
 
 enum { REPEAT_NS = 1000000 };
 
-status workload_create(const model *m, const decoder_api *guest, workload *out)
+status workload_create(const model *m, const subjects *of, workload *out)
 {
     const config *c = &m->config;
-    *out = (workload){.m = m, .tokens = memory_array(c->T + 1, sizeof *out->tokens)};
-    if (!out->tokens)
+    *out = (workload){.m = m, .of = of, .tokens = memory_array(c->T + 1, sizeof *out->tokens)};
+    out->decoder = memory_array(of->n, sizeof(decoder *));
+    if (!out->tokens || !out->decoder)
         return memory_failed("the tokens");
     status failed = sampler_create(&(sampling){.top_p = 1}, c->V, &out->greedy);
-    for (size_t d = 0; d < DECODERS && !failed; d++) {
-        out->api[d] = guest && d == DECODERS - 1 ? guest : decoders[d];
-        failed = out->api[d]->create(m, &(decoder_options){.T_max = c->T}, &out->decoder[d]);
-    }
+    for (size_t d = 0; d < of->n && !failed; d++)
+        failed = subject_create(&of->at[d], m, c->T, &out->decoder[d]);
     return failed;
 }
 
 void workload_free(workload *w)
 {
-    for (size_t d = 0; d < DECODERS; d++)
+    for (size_t d = 0; w->decoder && d < w->of->n; d++)
         if (w->decoder[d])
-            w->api[d]->destroy(w->decoder[d]);
+            w->of->at[d].api->destroy(w->decoder[d]);
     sampler_free(w->greedy);
+    memory_free(w->decoder);
     memory_free(w->tokens);
     *w = (workload){0};
 }
 
-status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns)
+status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns, size_t *bytes)
 {
+    const decoder_api *api = w->of->at[which].api;
     for (size_t i = 0; i < t; i++)
         w->tokens[i] = fixed_token(i, w->m->config.V);
-    w->api[which]->reset(w->decoder[which]);
+    api->reset(w->decoder[which]);
     uint64_t begin = clock_ns();
     for (size_t n = 0; n < N; n++) {
         const float *logits;
-        status failed = w->api[which]->step(w->decoder[which], w->tokens, t + n, 1, &logits);
+        status failed = api->step(w->decoder[which], w->tokens, t + n, 1, &logits);
         if (failed)
             return failed;
         w->tokens[t + n] = sampler_choose(w->greedy, logits);
         at_ns[n] = (double)(clock_ns() - begin);
+        if (n == 0 && bytes && api->bytes)
+            *bytes = api->bytes(w->decoder[which]);
         if (w->tokens[t + n] < 0)
             return status_fail(
                 "%s: the logits are not finite numbers after %zu tokens; verify names the place",

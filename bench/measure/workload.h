@@ -2,29 +2,30 @@
 #ifndef LOCKSTEP_BENCH_WORKLOAD_H
 #define LOCKSTEP_BENCH_WORKLOAD_H
 
-#include "bench/verify/decoders.h"
+#include "bench/subject/subject.h"
 #include "common/kv/kv.h"
 #include "common/math/activations.h"
 #include "common/text/sampler.h"
 
-// Every decoder on one model, ready for its whole context.
+// Every subject on one model, ready for its whole context.
 typedef struct workload {
-    const model *m; // borrowed
-    const decoder_api *api[DECODERS];
-    decoder *decoder[DECODERS];
+    const model *m; // borrowed, as are
+    const subjects *of;
+    decoder **decoder; // (of->n)
     sampler *greedy;
     int *tokens; // (T + 1)
 } workload;
 
-// The decoders of bench/verify/decoders.h, in which `guest`, if it is not NULL, takes the last
-// one's place. After a failure too, workload_free frees what there is.
-status workload_create(const model *m, const decoder_api *guest, workload *out);
+// After a failure too, workload_free frees what there is.
+status workload_create(const model *m, const subjects *of, workload *out);
 void workload_free(workload *w);
 
-// One request to decoder `which`, which is reset first: a prompt of the first t fixed tokens
+// One request to subject `which`, which is reset first: a prompt of the first t fixed tokens
 // (bench/base/contexts.h), then N generated ones; t + N - 1 <= T. at_ns (N): when each had been
-// chosen, counted from handing over the prompt.
-status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns);
+// chosen, counted from handing over the prompt. bytes: what the prompt's keys and values take; NULL:
+// nobody asks.
+status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns,
+                        size_t *bytes);
 
 // Rows and a filled cache, to time the parts of a step on their own.
 typedef struct parts {

@@ -73,14 +73,14 @@ size_t report_verified(const report_data *r, const measured *m, const char *mode
 }
 
 // Adds what one build has found of a model, or with a space between, of a model and a plug-in.
-static status add_finding(report_data *r, const char *build, const char *subject, json_t *found)
+static status add_finding(report_data *r, const char *build, const char *key, json_t *found)
 {
-    const char *plugin = strchr(subject, ' ');
+    const char *plugin = strchr(key, ' ');
     const json_t *swept = json_object_get(about(&r->of[REPORT_SWEEP]), "plugin_sha256");
     if (!json_is_object(found) || (plugin && !same_text(plugin + 1, json_string_value(swept))))
         return NULL; // of an earlier version, or of a plug-in that nothing here is about
     json_t *v = json_copy(found),
-           *digest = json_stringn(subject, plugin ? (size_t)(plugin - subject) : strlen(subject));
+           *digest = json_stringn(key, plugin ? (size_t)(plugin - key) : strlen(key));
     bool whole = json_object_set_new(v, "build_sha256", json_string(build)) == 0;
     whole = json_object_set_new(v, "model_sha256", digest) == 0 && whole;
     whole = json_object_set_new(v, "plugin_sha256",
@@ -93,16 +93,16 @@ static status add_finding(report_data *r, const char *build, const char *subject
 // Adds what one program has found, if that is the build at hand or one that has measured.
 static status add_verified(report_data *r, const json_t *entry, const char *own)
 {
-    const char *build = json_string_value(json_object_get(entry, "build")), *subject;
+    const char *build = json_string_value(json_object_get(entry, "build")), *key;
     bool wanted = build && strcmp(build, own) == 0;
     for (size_t i = 0; i < REPORT_ALL && build; i++)
         wanted = wanted || same_text(build, text_at(r->of[i].context, "build", "sha256"));
     json_t *found;
     status failed = NULL;
-    json_object_foreach(wanted ? json_object_get(entry, "models") : NULL, subject, found)
+    json_object_foreach(wanted ? json_object_get(entry, "models") : NULL, key, found)
     {
         if (!failed)
-            failed = add_finding(r, build, subject, found);
+            failed = add_finding(r, build, key, found);
     }
     return failed;
 }

@@ -10,9 +10,9 @@
 
 #include "bench/base/contexts.h"
 #include "bench/cost/cost.h"
-#include "bench/verify/decoders.h"
-#include "bench/verify/plugin.h"
+#include "bench/subject/subject.h"
 #include "common/base/memory.h"
+#include "common/kv/keep.h"
 #include "common/math/numeric.h"
 
 static const char USAGE[] =
@@ -29,8 +29,8 @@ static const char USAGE[] =
     "longest context\n"
     "  -C, --check FILE               instead, compute every line of FILE and compare\n"
     "  -q, --quick                    with --check: leave out what takes more than 2e9 "
-    "multiply-adds\n"
-    "  -d, --decoder FILE.so          of this plug-in alone (make mine SRC=yours.c builds one)\n"
+    "multiply-adds\n" SUBJECT_USAGE
+    "                                 of these alone (default: naive and kvcache)\n"
     "  -t, --timeout SECONDS          a plug-in's call that takes longer hangs; default: 60\n";
 
 // The default model's name in a file of digests: its path differs from place to place.
@@ -88,20 +88,19 @@ static status hash_logits(const decoder_api *api, decoder *d, const int *ids,
     return NULL;
 }
 
-status digest_logits(const decoder_api *api, const model *m, const size_t *contexts, size_t n,
+status digest_logits(const subject *of, const model *m, const size_t *contexts, size_t n,
                      char hex[DIGEST_HEX])
 {
     SHA2_CTX sha;
     decoder *d = NULL;
     int *ids = fixed_tokens(m, contexts[n - 1]);
-    status s = ids ? api->create(m, &(decoder_options){.T_max = contexts[n - 1]}, &d)
-                   : memory_failed("the tokens");
+    status s = ids ? subject_create(of, m, contexts[n - 1], &d) : memory_failed("the tokens");
     SHA256Init(&sha);
     if (!s)
-        s = hash_logits(api, d, ids, contexts, n, m->config.V, &sha);
+        s = hash_logits(of->api, d, ids, contexts, n, m->config.V, &sha);
     SHA256End(&sha, hex);
     if (d)
-        api->destroy(d);
+        of->api->destroy(d);
     memory_free(ids);
     return s;
 }
@@ -117,6 +116,7 @@ typedef struct gathered {
 typedef struct stages {
     const config *c;
     size_t T;
+    size_t *seen; // (T + 1): positions that all rows before this one see
     gathered of[STAGES];
     digest_sink *sink;
     void *user;
@@ -124,13 +124,14 @@ typedef struct stages {
 } stages;
 
 // Values that stage s shows of all positions before t.
-static size_t values_before(const config *c, stage s, size_t t)
+static size_t values_before(const stages *to, stage s, size_t t)
 {
+    const config *c = to->c;
     switch (s) {
     case STAGE_SEES:
     case STAGE_SCORES:
     case STAGE_SOFTMAX:
-        return c->H * (t * (t + 1) / 2);
+        return c->H * to->seen[t];
     case STAGE_FC:
     case STAGE_GELU:
         return t * c->F;
@@ -139,9 +140,9 @@ static size_t values_before(const config *c, stage s, size_t t)
     }
 }
 
-static size_t stage_total(const config *c, stage s, size_t T)
+static size_t stage_total(const stages *to, stage s)
 {
-    return s == STAGE_LNF ? c->C : s == STAGE_LOGITS ? c->V : values_before(c, s, T);
+    return s == STAGE_LNF ? to->c->C : s == STAGE_LOGITS ? to->c->V : values_before(to, s, to->T);
 }
 
 static void finish(stages *to, stage s, int l)
@@ -162,7 +163,7 @@ static void gather(void *user, stage s, int l, int head, size_t position, const 
     gathered *g = &to->of[s];
     const bool only_one = s == STAGE_LNF || s == STAGE_LOGITS;
     const size_t at =
-        only_one ? 0 : values_before(to->c, s, position) + (head > 0 ? (size_t)head * n : 0);
+        only_one ? 0 : values_before(to, s, position) + (head > 0 ? (size_t)head * n : 0);
     if (at > g->total || n > g->total - at || n > g->total - g->received) {
         to->strayed = true;
         return;
@@ -173,11 +174,12 @@ static void gather(void *user, stage s, int l, int head, size_t position, const 
         finish(to, s, l);
 }
 
-static status observe_step(const decoder_api *api, const model *m, const int *ids, stages *to)
+static status observe_step(const subject *of, const model *m, const int *ids, stages *to)
 {
     decoder *d = NULL;
     const float *logits;
-    status s = api->create(m, &(decoder_options){.T_max = to->T}, &d);
+    const decoder_api *api = of->api;
+    status s = subject_create(of, m, to->T, &d);
     if (s)
         return s;
     api->observe(d, gather, to);
@@ -187,24 +189,33 @@ static status observe_step(const decoder_api *api, const model *m, const int *id
         to->strayed |= to->of[i].received != 0;
     return s || !to->strayed
                ? s
-               : status_fail("%s shows its observer other values than its stages have", api->name);
+               : status_fail("%s shows its observer other values than its stages have", of->name);
 }
 
-status digest_stages(const decoder_api *api, const model *m, size_t T, digest_sink *sink,
-                     void *user)
+static void count_seen(const kv_spec *spec, stages *to)
+{
+    for (size_t t = 0; t < to->T; t++)
+        to->seen[t + 1] = to->seen[t] + softmax_count(keep_of(spec)->sees(spec, t));
+}
+
+status digest_stages(const subject *of, const model *m, size_t T, digest_sink *sink, void *user)
 {
     stages to = {.c = &m->config, .T = T, .sink = sink, .user = user};
     int *ids = fixed_tokens(m, T);
-    bool enough = ids != NULL;
-    for (stage s = 0; s < STAGES; s++) {
-        to.of[s].total = stage_total(to.c, s, T);
+    to.seen = memory_array(T + 1, sizeof *to.seen);
+    bool enough = ids && to.seen;
+    if (to.seen)
+        count_seen(&of->kv, &to);
+    for (stage s = 0; to.seen && s < STAGES; s++) {
+        to.of[s].total = stage_total(&to, s);
         to.of[s].values = memory_array(to.of[s].total, sizeof(float));
         enough = enough && to.of[s].values;
     }
-    status s = enough ? observe_step(api, m, ids, &to)
-                      : memory_failed("the stages; name shorter contexts");
+    status s =
+        enough ? observe_step(of, m, ids, &to) : memory_failed("the stages; name shorter contexts");
     for (size_t i = 0; i < STAGES; i++)
         memory_free(to.of[i].values);
+    memory_free(to.seen);
     memory_free(ids);
     return s;
 }
@@ -218,47 +229,46 @@ static void print_stage(void *user, stage s, int l, const char *hex)
     printf("%-3s %-8s %s\n", place, stage_name(s), hex);
 }
 
-// The decoders that are asked: those of bench, or a plug-in alone.
-typedef struct asked {
-    const decoder_api *const *api; // (n)
-    size_t n;
-} asked;
-
 // The digest that all of them share.
-static status common_digest(asked of, const model *m, const size_t *contexts, size_t n,
+static status common_digest(const subjects *who, const model *m, const size_t *contexts, size_t n,
                             char hex[DIGEST_HEX])
 {
-    status s = digest_logits(of.api[0], m, contexts, n, hex);
-    for (size_t i = 1; !s && i < of.n; i++) {
+    status s = digest_logits(&who->at[0], m, contexts, n, hex);
+    for (size_t i = 1; !s && i < who->n; i++) {
         char other[DIGEST_HEX];
-        s = digest_logits(of.api[i], m, contexts, n, other);
+        s = digest_logits(&who->at[i], m, contexts, n, other);
         if (!s && strcmp(hex, other) != 0)
             s = status_fail(
                 "%s gives %s, but %s gives %s: build/bench verify finds where they part",
-                of.api[0]->name, hex, of.api[i]->name, other);
+                who->at[0].name, hex, who->at[i].name, other);
     }
     return s;
 }
 
 // A model, and the contexts to look at.
-typedef struct subject {
+typedef struct inspection {
     model *m;
+    subjects who;
     const char *list;
     size_t *contexts, n; // (n), ascending
     char usual[LIST];
-} subject;
+} inspection;
 
-static void release(subject *of)
+static void release(inspection *of)
 {
+    subjects_free(&of->who);
     memory_free(of->contexts);
     model_free(of->m);
 }
 
 // contexts: a list, or NULL for the usual ones. Release it after a failure too.
-static status prepare(const char *name, const char *contexts, subject *out, int *exit_code)
+static status prepare(const bench_options *o, const char *name, const char *contexts,
+                      inspection *out, int *exit_code)
 {
-    *out = (subject){.list = contexts ? contexts : out->usual};
+    *out = (inspection){.list = contexts ? contexts : out->usual};
     status s = model_load(strcmp(name, EMBEDDED) == 0 ? model_default() : name, &out->m);
+    if (!s)
+        s = subjects_open(o, NULL, &out->m->config, &out->who);
     if (s)
         return s;
     if (!contexts)
@@ -293,15 +303,15 @@ typedef struct tally {
     size_t equal, different, skipped;
 } tally;
 
-static status check_line(asked who, const golden *g, bool quick, tally *count)
+static status check_line(const bench_options *o, const golden *g, tally *count)
 {
     char hex[DIGEST_HEX] = "-";
-    const bool skipped = quick && takes_long(g);
-    subject of = {0};
+    const bool skipped = o->quick && takes_long(g);
+    inspection of = {0};
     int ignored; // the file is wrong, not the usage
-    status s = skipped ? NULL : prepare(g->model, g->contexts, &of, &ignored);
+    status s = skipped ? NULL : prepare(o, g->model, g->contexts, &of, &ignored);
     if (!s && !skipped)
-        s = common_digest(who, of.m, of.contexts, of.n, hex);
+        s = common_digest(&of.who, of.m, of.contexts, of.n, hex);
     release(&of);
     if (s)
         return s;
@@ -327,7 +337,7 @@ static bool parse_line(char *line, golden *out)
     return out->hex && !strtok_r(NULL, space, &rest);
 }
 
-static status check_lines(asked who, FILE *f, const char *path, bool quick, tally *count)
+static status check_lines(const bench_options *o, FILE *f, const char *path, tally *count)
 {
     char line[512];
     for (size_t number = 1; fgets(line, sizeof line, f); number++) {
@@ -338,14 +348,14 @@ static status check_lines(asked who, FILE *f, const char *path, bool quick, tall
             return status_fail(
                 "%s: line %zu should be MODEL CONTEXTS SHA256, as build/bench digest prints it",
                 path, number);
-        status s = check_line(who, &g, quick, count);
+        status s = check_line(o, &g, count);
         if (s)
             return status_fail("%s: line %zu: %s", path, number, s);
     }
     return ferror(f) ? status_fail("%s: cannot be read", path) : NULL;
 }
 
-static status check(asked who, const char *path, bool quick, int *exit_code)
+static status check(const bench_options *o, const char *path, int *exit_code)
 {
     tally count = {0};
     FILE *f = fopen(path, "r");
@@ -353,7 +363,7 @@ static status check(asked who, const char *path, bool quick, int *exit_code)
         return status_fail(
             "%s: cannot be opened: give the file of golden digests, such as tests/golden.txt",
             path);
-    status s = check_lines(who, f, path, quick, &count);
+    status s = check_lines(o, f, path, &count);
     fclose(f);
     if (s)
         return s;
@@ -362,31 +372,32 @@ static status check(asked who, const char *path, bool quick, int *exit_code)
     return count.equal + count.different > 0 ? NULL : status_fail("%s: nothing to compare", path);
 }
 
-static status print_stages(asked who, const subject *of)
+static status print_stages(const inspection *of)
 {
-    if (!who.api[0]->observe)
+    const subject *who = &of->who.at[0];
+    if (!who->api->observe)
         return status_fail(
             "%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
-            who.api[0]->name);
-    return digest_stages(who.api[0], of->m, of->contexts[of->n - 1], print_stage, NULL);
+            who->name);
+    return digest_stages(who, of->m, of->contexts[of->n - 1], print_stage, NULL);
 }
 
-static status print_digest(asked who, const char *name, const subject *of)
+static status print_digest(const char *name, const inspection *of)
 {
     char hex[DIGEST_HEX];
-    status s = common_digest(who, of->m, of->contexts, of->n, hex);
+    status s = common_digest(&of->who, of->m, of->contexts, of->n, hex);
     if (!s)
         printf("%s %s %s\n", name, of->list, hex);
     return s;
 }
 
-static status print(asked who, const bench_options *o, int *exit_code)
+static status print(const bench_options *o, int *exit_code)
 {
     const char *name = o->model_given ? o->model : EMBEDDED;
-    subject of;
-    status s = prepare(name, o->contexts, &of, exit_code);
+    inspection of;
+    status s = prepare(o, name, o->contexts, &of, exit_code);
     if (!s)
-        s = o->stages ? print_stages(who, &of) : print_digest(who, name, &of);
+        s = o->stages ? print_stages(&of) : print_digest(name, &of);
     release(&of);
     return s;
 }
@@ -394,21 +405,15 @@ static status print(asked who, const bench_options *o, int *exit_code)
 static status digest_body(void *options, int *exit_code)
 {
     const bench_options *o = options;
-    const decoder_api *plugin = NULL;
-    status s = o->decoder ? plugin_open(o->decoder, &plugin) : NULL;
-    if (s)
-        return s;
-    const asked who = plugin ? (asked){&plugin, 1} : (asked){decoders, DECODERS};
-    s = o->check ? check(who, o->check, o->quick, exit_code) : print(who, o, exit_code);
+    status s = o->check ? check(o, o->check, exit_code) : print(o, exit_code);
     return s || !plugin_complaint() ? s : status_fail("%s", plugin_complaint());
 }
 
 status digest_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:SC:qd:t:", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:SC:qd:k:t:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
-    return o.decoder ? plugin_contain(digest_body, &o, o.timeout_s, exit_code)
-                     : digest_body(&o, exit_code);
+    return subjects_contain(digest_body, &o, exit_code);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/verify/plugin.h"
+#include "bench/subject/plugin.h"
 #include "common/base/memory.h"
 #include "common/math/numeric.h"
 
@@ -26,11 +26,11 @@ uint64_t locate_ulps(float a, float b)
 
 // The judge's own way: one step over the fixed sequence. What it computes is also what a cache
 // should hold.
-static status trace_judge(trace *t, const decoder_api *judge, const place *wanted, trace_row *found,
+static status trace_judge(trace *t, const subject *judge, const place *wanted, trace_row *found,
                           size_t wanting)
 {
-    move whole = {.kept = t->T, .T = t->T};
-    way w = {.api = judge, .T_max = t->T, .decoders = 1, .moves = &whole, .n = 1};
+    move whole = {.kept = t->T, .T = t->T, .wanted = t->T};
+    way w = {.by = judge, .T_max = t->T, .decoders = 1, .moves = &whole, .n = 1};
     return trace_run(t, &w, 0, wanted, found, wanting);
 }
 
@@ -133,8 +133,7 @@ static bool is_permuted(float *expected, float *got, size_t n)
     return memcmp(expected, got, n * sizeof *got) == 0;
 }
 
-// The largest difference as a share of the largest element; infinite where a NaN or Inf came in.
-static double apart(const float *expected, const float *got, size_t n)
+double locate_apart(const float *expected, const float *got, size_t n)
 {
     double difference = 0, size = 0;
     for (size_t i = 0; i < n; i++) {
@@ -175,7 +174,7 @@ static pattern look_at_row(float *expected, float *got, size_t n)
         return PATTERN_FP16;
     if (is_shortened(expected, got, n, 7, -126))
         return PATTERN_BF16;
-    if (apart(expected, got, n) <= TINY)
+    if (locate_apart(expected, got, n) <= TINY)
         return PATTERN_TINY;
     return n > 1 && is_permuted(expected, got, n) ? PATTERN_PERMUTED : PATTERN_OTHER;
 }
@@ -183,7 +182,8 @@ static pattern look_at_row(float *expected, float *got, size_t n)
 static void count_elements(location *l, const trace_row *expected, const trace_row *got)
 {
     l->n = got->n;
-    l->apart = got->n == expected->n ? apart(expected->values, got->values, got->n) : INFINITY;
+    l->apart =
+        got->n == expected->n ? locate_apart(expected->values, got->values, got->n) : INFINITY;
     for (size_t i = 0; i < got->n && i < expected->n; i++)
         if (memcmp(expected->values + i, got->values + i, sizeof(float)) != 0 &&
             l->differing++ == 0) {
@@ -261,6 +261,9 @@ static const char *suspects(const location *l, const way *w)
     case STAGE_EMBED:
         return "positions that miscount the past: off by one, starting from 0 again, or the last "
                "token evaluated twice";
+    case STAGE_SEES:
+        return "a mask that lets a row see other rows: a window that slides by another step, or "
+               "rows that were dropped too early";
     case STAGE_SCORES:
         return "keys of another layer, head or row, or a scale forgotten";
     case STAGE_SOFTMAX:
@@ -275,26 +278,26 @@ static const char *suspects(const location *l, const way *w)
 }
 
 // Both rows once more, now with their values.
-static status fetch_rows(trace *judge, const decoder_api *api, trace *tested, const way *w,
+static status fetch_rows(trace *judge, const subject *by, trace *tested, const way *w,
                          size_t failing, const place *at, trace_row *expected, trace_row *got)
 {
-    status s = trace_judge(judge, api, at, expected, 1);
+    status s = trace_judge(judge, by, at, expected, 1);
     if (!s)
         s = trace_run(tested, w, failing, at, got, 1);
     return !s && (!expected->values || !got->values) ? memory_failed("a row to look at") : s;
 }
 
-static status locate_between(trace *judge, const decoder_api *api, trace *tested, const way *w,
+static status locate_between(trace *judge, const subject *by, trace *tested, const way *w,
                              size_t failing, location *out)
 {
     trace_row expected = {0}, got = {0};
-    status s = trace_judge(judge, api, NULL, NULL, 0);
+    status s = trace_judge(judge, by, NULL, NULL, 0);
     if (!s)
         s = trace_run(tested, w, failing, NULL, NULL, 0);
     out->found = !s && (find_first(judge, tested, &out->at) || find_beyond(tested, out));
     if (out->found && out->pattern != PATTERN_BEYOND) {
         measure_extent(judge, tested, out);
-        s = fetch_rows(judge, api, tested, w, failing, &out->at, &expected, &got);
+        s = fetch_rows(judge, by, tested, w, failing, &out->at, &expected, &got);
         if (!s)
             find_pattern(judge, tested, out, &expected, &got);
     }
@@ -304,13 +307,13 @@ static status locate_between(trace *judge, const decoder_api *api, trace *tested
     return s;
 }
 
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing,
-              const float *logits, location *out)
+status locate(const model *m, const subject *judge, const way *w, size_t failing,
+              double logits_apart, location *out)
 {
-    *out = (location){.way = w->name, .context = w->moves[failing].T, .verdict = VERDICT_BUG};
-    if (logits)
-        out->logits_apart =
-            apart(logits, w->logits + (w->moves[failing].row - 1) * m->config.V, m->config.V);
+    *out = (location){.way = w->name,
+                      .context = w->moves[failing].T,
+                      .logits_apart = logits_apart,
+                      .verdict = VERDICT_BUG};
     trace expected = {0}, got = {0};
     status s = trace_create(m, out->context, true, &expected);
     if (!s)

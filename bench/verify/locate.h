@@ -49,13 +49,17 @@ typedef struct location {
 } location;
 
 // Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the
-// first difference by position, then layer, stage, head, element. `logits` are the judge's for the
-// failing move, or NULL if that was a draft.
-status locate(const model *m, const decoder_api *judge, const way *w, size_t failing,
-              const float *logits, location *out);
+// first difference by position, then layer, stage, head, element. logits_apart: of the row of
+// logits that failed, by locate_apart; 0 where they agree.
+status locate(const model *m, const subject *judge, const way *w, size_t failing,
+              double logits_apart, location *out);
 
 void location_print(const location *l, FILE *f);
 json_t *location_json(const location *l); // the caller's; NULL if out of memory
+
+// The largest difference of two rows as a share of the largest element expected; infinite where a
+// NaN or Inf came in.
+double locate_apart(const float *expected, const float *got, size_t n);
 
 // Units in the last place between two floats: how many floats lie between them, plus one. NaN
 // counts like the number its bits make.

@@ -152,8 +152,8 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
         t->kept = m->kept;
         t->end = m->T;
         if (m->reset)
-            w->api->reset(d[i % w->decoders]);
-        s = w->api->step(d[i % w->decoders], ids, m->T, 1, &logits);
+            w->by->api->reset(d[i % w->decoders]);
+        s = w->by->api->step(d[i % w->decoders], ids, m->T, m->wanted, &logits);
     }
     memory_free(ids);
     return s;
@@ -166,18 +166,19 @@ status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace
     t->found = found;
     t->wanting = wanting;
     decoder *d[2] = {NULL, NULL};
+    const decoder_api *api = w->by->api;
     status s = NULL;
     for (size_t i = 0; !s && i < w->decoders; i++)
-        s = w->api->create(t->m, &(decoder_options){.T_max = w->T_max}, &d[i]);
-    if (!s && w->api->observe)
-        w->api->observe(d[0], watch, t);
+        s = subject_create(w->by, t->m, w->T_max, &d[i]);
+    if (!s && api->observe)
+        api->observe(d[0], watch, t);
     if (!s)
         s = make_moves(t, w, last, d);
     if (d[1])
-        w->api->destroy(d[1]);
-    if (!s && !t->judge && w->api->holds && w->api->read_kv)
-        s = record_cache(t, w->api, d[0], w->moves[last].T);
+        api->destroy(d[1]);
+    if (!s && !t->judge && api->holds && api->read_kv)
+        s = record_cache(t, api, d[0], w->moves[last].T);
     if (d[0])
-        w->api->destroy(d[0]);
+        api->destroy(d[0]);
     return s;
 }

@@ -51,7 +51,7 @@ void trace_free(trace *t);
 size_t trace_slot(const trace *t, const place *p);
 place trace_place(const trace *t, size_t position, size_t slot);
 
-// Makes the moves 0..last of w on fresh decoders of w->api, watches the first, and fills the
+// Makes the moves 0..last of w on fresh decoders of w->by, watches the first, and fills the
 // digests; keys and values held at the end too. Rows `wanted` are copied out to found[i]; free
 // their values. Positions at or behind T are left out.
 status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found,

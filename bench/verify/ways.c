@@ -22,27 +22,29 @@ static status add(way *w, move m)
     return NULL;
 }
 
-static status reach(way *w, size_t t)
-{
-    return add(w, (move){.kept = t, .T = t});
-}
-
-static status draft(way *w, size_t kept, size_t T)
-{
-    return add(w, (move){.kept = kept, .T = T});
-}
-
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
+// Goes on to t tokens and asks for the logits of the last `wanted`.
+static status reach(way *w, size_t t, size_t wanted)
+{
+    return add(w, (move){.kept = t, .T = t, .wanted = wanted});
+}
+
+// The same with drafts from row `kept` on.
+static status draft(way *w, size_t kept, size_t T, size_t wanted)
+{
+    return add(w, (move){.kept = kept, .T = T, .wanted = wanted});
+}
+
 static status plan_chunks(way *w, size_t chunk, size_t last)
 {
     status s = NULL;
-    for (size_t t = 0; !s && t < last;) {
-        t = least(t + chunk, last);
-        s = reach(w, t);
+    for (size_t t = 0, end; !s && t < last; t = end) {
+        end = least(t + chunk, last);
+        s = reach(w, end, end - t);
     }
     return s;
 }
@@ -50,21 +52,23 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
 // At each chosen context: new tokens with drafts behind them in one step, of which all drafts are
 // taken back; drafts alone, of which the first two are replaced; the same call again (nothing left
 // to evaluate but the last token); and a shorter text. Before that, another text and straight back;
-// behind it, another text and a reset.
+// behind it, another text and a reset. Of drafts, and of a text that is held
+// already, several rows are asked for.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
 {
-    status s = draft(w, 0, least(20, last));
+    status s = draft(w, 0, least(20, last), 1);
     if (!s)
-        s = reach(w, least(20, last));
+        s = reach(w, least(20, last), 1);
     for (size_t i = 0; !s && i < n; i++) {
         const size_t t = chosen[i], drafted = least(t + 4, last), longer = least(t + 2, last);
-        if (!(s = draft(w, t, drafted)) && !(s = reach(w, t)) && !(s = draft(w, t, drafted)) &&
-            !(s = reach(w, longer)) && !(s = reach(w, longer)))
-            s = reach(w, t - t / 3);
+        if (!(s = draft(w, t, drafted, least(6, drafted))) && !(s = reach(w, t, 1)) &&
+            !(s = draft(w, t, drafted, 1)) && !(s = reach(w, longer, 1)) &&
+            !(s = reach(w, longer, least(3, longer))) && !(s = reach(w, longer, 1)))
+            s = reach(w, t - t / 3, 1);
     }
     if (!s)
-        s = draft(w, 0, least(10, last));
-    return s ? s : add(w, (move){.kept = least(5, last), .T = least(5, last), .reset = true});
+        s = draft(w, 0, least(10, last), 1);
+    return s ? s : add(w, (move){least(5, last), least(5, last), 1, true});
 }
 
 // Two decoders that live at once and read different texts: by one token and by a panel's worth less
@@ -76,56 +80,30 @@ static status plan_turns(way *w, size_t last)
     w->decoders = 2;
     for (size_t t = 0, turn = 0; !s && t < last; turn++) {
         t = least(t + by[turn % 2], last);
-        s = reach(w, t);
+        s = reach(w, t, 1);
         if (!s && t < last) // the last move is the first decoder's: its cache is looked into
-            s = draft(w, 0, t);
+            s = draft(w, 0, t, 1);
     }
     return s;
-}
-
-// Gives every move without drafts a row, and room for the rows.
-static status give_rows(way *w, size_t V)
-{
-    for (size_t i = 0; i < w->n; i++)
-        if (w->moves[i].kept == w->moves[i].T)
-            w->moves[i].row = ++w->rows;
-    w->logits = memory_array(w->rows * V, sizeof *w->logits);
-    return w->logits ? NULL
-                     : memory_failed("the logits to compare: name fewer contexts with --contexts");
-}
-
-// The run that goes one by one is the judge where nothing was recomputed: it keeps only what
-// somebody asks for.
-static void keep_what_is_asked_for(way ways[WAYS])
-{
-    way *w = &ways[ONE_BY_ONE];
-    for (size_t i = 0; i < w->n; i++)
-        w->moves[i].row = 0;
-    for (size_t other = 0; other < WAYS; other++)
-        for (size_t i = 0; other != ONE_BY_ONE && i < ways[other].n; i++)
-            if (ways[other].moves[i].row)
-                w->moves[ways[other].moves[i].T - 1].row = 1;
-    w->rows = 0;
-    for (size_t i = 0; i < w->n; i++)
-        if (w->moves[i].row)
-            w->moves[i].row = ++w->rows;
 }
 
 static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
 {
     static const struct {
         size_t way, tokens;
-    } chunks[] = {{ONE_BY_ONE, 1}, {BY_7, 7}, {BY_16, 16}, {BY_100, 100}};
+    } chunks[] = {{ONE_BY_ONE, 1}, {BY_2, 2}, {BY_6, 6}, {BY_7, 7}, {BY_16, 16}, {BY_100, 100}};
     const size_t last = contexts[n - 1], few = least(n, CHOSEN);
     size_t chosen[CHOSEN] = {0};
     status s = NULL;
     for (size_t i = 0; i < few; i++)
         chosen[i] = contexts[few == 1 ? 0 : i * (n - 1) / (few - 1)];
-    for (size_t i = n;
-         !s && i-- > 0;) // the longest first: it is not to be the last that one core still works on
-        s = reach(&ways[RECOMPUTED], contexts[i]);
+    const bool plain = kv_is_plain(&ways[RECOMPUTED].by->kv);
+    const size_t *alone = plain ? contexts : chosen;
+    // The longest first: it is not to be the last that one core still works on.
+    for (size_t i = plain ? n : few; !s && i-- > 0;)
+        s = reach(&ways[RECOMPUTED], alone[i], 1);
     for (size_t i = few; !s && i-- > 0;)
-        s = add(&ways[FRESH], (move){.kept = chosen[i], .T = chosen[i], .reset = true});
+        s = add(&ways[FRESH], (move){chosen[i], chosen[i], chosen[i], true});
     for (size_t i = 0; !s && i < sizeof chunks / sizeof *chunks; i++)
         s = plan_chunks(&ways[chunks[i].way], chunks[i].tokens, last);
     if (!s)
@@ -133,37 +111,26 @@ static status plan_moves(const size_t *contexts, size_t n, way ways[WAYS])
     return s ? s : plan_turns(&ways[BESIDE_ANOTHER], last);
 }
 
-status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts,
-                 size_t n, size_t V, way ways[WAYS])
+status ways_plan(const subject *judge, const subject *tested, const size_t *contexts, size_t n,
+                 way ways[WAYS])
 {
     static const char *const names[WAYS] = {
         [RECOMPUTED] = "recomputed",       [ONE_BY_ONE] = "one by one",
+        [BY_2] = "in chunks of 2",         [BY_6] = "in chunks of 6",
         [BY_7] = "in chunks of 7",         [BY_16] = "in chunks of 16",
         [BY_100] = "in chunks of 100",     [FRESH] = "at once",
         [ROLLED_BACK] = "after rollbacks", [BESIDE_ANOTHER] = "beside another one"};
     for (size_t w = 0; w < WAYS; w++)
         ways[w] = (way){.name = names[w],
-                        .api = w == RECOMPUTED ? judge : tested,
+                        .by = w == RECOMPUTED ? judge : tested,
                         .T_max = contexts[n - 1],
                         .decoders = 1,
                         .independent = w == RECOMPUTED || w == FRESH};
-    status s = plan_moves(contexts, n, ways);
-    for (size_t w = 0; !s && w < WAYS; w++)
-        if (w != ONE_BY_ONE)
-            s = give_rows(&ways[w], V);
-    if (s)
-        return s;
-    keep_what_is_asked_for(ways);
-    ways[ONE_BY_ONE].logits = memory_array(ways[ONE_BY_ONE].rows * V, sizeof(float));
-    return ways[ONE_BY_ONE].logits
-               ? NULL
-               : memory_failed("the logits to compare: name fewer contexts with --contexts");
+    return plan_moves(contexts, n, ways);
 }
 
 void ways_free(way ways[WAYS])
 {
-    for (size_t w = 0; w < WAYS; w++) {
+    for (size_t w = 0; w < WAYS; w++)
         memory_free(ways[w].moves);
-        memory_free(ways[w].logits);
-    }
 }

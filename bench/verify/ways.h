@@ -5,36 +5,46 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "common/decoder.h"
+#include "bench/subject/subject.h"
 
 // One call of step with T ids. The first `kept` are those of the fixed sequence; the rest are
-// drafts, wrong on purpose, which the next move takes back. Only without drafts can the logits be
-// compared.
+// drafts, wrong on purpose, which the next move takes back. The logits of `wanted` rows are asked
+// for: those of rows before `kept` can be compared.
 typedef struct move {
-    size_t kept, T;
+    size_t kept, T, wanted;
     bool reset; // forget everything first
-    size_t row; // where its logits go, counted from 1; 0: nowhere
 } move;
 
 typedef struct way {
     const char *name;
-    const decoder_api *api;
+    const subject *by;
     size_t T_max;    // of the decoders that make the moves
     size_t decoders; // 1, or 2 that take turns: move i is made by decoder i % 2, and only the first
                      // one's are compared
     move *moves;
     size_t n;
     bool independent; // every move can be made alone
-    float *logits;    // (rows, V)
-    size_t rows;
 } way;
 
-enum { RECOMPUTED, ONE_BY_ONE, BY_7, BY_16, BY_100, FRESH, ROLLED_BACK, BESIDE_ANOTHER, WAYS };
+enum {
+    RECOMPUTED,
+    ONE_BY_ONE,
+    BY_2,
+    BY_6,
+    BY_7,
+    BY_16,
+    BY_100,
+    FRESH,
+    ROLLED_BACK,
+    BESIDE_ANOTHER,
+    WAYS
+};
 
-// Fills all ways for these ascending contexts. `judge` recomputes each of them; `tested` reaches
-// them, and what lies between, in seven ways. ways_free frees what there is, also after a failure.
-status ways_plan(const decoder_api *judge, const decoder_api *tested, const size_t *contexts,
-                 size_t n, size_t V, way ways[WAYS]);
+// Fills all ways for these ascending contexts. `judge` recomputes each of them alone, or under a
+// spec that is not plain a few; `tested` reaches them, and what lies between, in nine ways.
+// ways_free frees what there is, also after a failure.
+status ways_plan(const subject *judge, const subject *tested, const size_t *contexts, size_t n,
+                 way ways[WAYS]);
 void ways_free(way ways[WAYS]);
 
 // The ids of a move: (T) into `ids`.

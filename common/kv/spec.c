@@ -102,6 +102,11 @@ status kv_check(const kv_spec *spec)
     return NULL;
 }
 
+bool kv_is_plain(const kv_spec *spec)
+{
+    return spec->keep == KV_ALL && spec->form == KV_F32;
+}
+
 const char *kv_name(const kv_spec *spec, char text[KV_NAME])
 {
     int n = 0;

@@ -4,6 +4,7 @@
 #ifndef LOCKSTEP_KV_SPEC_H
 #define LOCKSTEP_KV_SPEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/base/status.h"
@@ -34,6 +35,9 @@ status kv_parse(const char *text, const config *c, kv_spec *out);
 
 // Whether a store can be made after this spec, whoever has filled it in.
 status kv_check(const kv_spec *spec);
+
+// Whether it is plain.
+bool kv_is_plain(const kv_spec *spec);
 
 // The spec as kv_parse reads it, "all" for plain; returns text.
 enum { KV_NAME = 96 };

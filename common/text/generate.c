@@ -145,9 +145,13 @@ static status make_room(run *r)
     size_t tokens =
         r->tokenizer ? tokenizer_size(r->tokenizer) : r->model->config.V; // ids beyond have no text
     status s = sampler_create(&r->options.sampling, tokens, &r->sampler);
+    if (!s && r->options.kv)
+        s = kv_parse(r->options.kv, &r->model->config, &r->spec);
+    if (s)
+        return s;
     const decoder_options kept = {.T_max = size_min(context, prompt + r->options.tokens),
                                   .kv = r->spec};
-    return s ? s : r->api->create(r->model, &kept, &r->decoder);
+    return r->api->create(r->model, &kept, &r->decoder);
 }
 
 // From here on there may be half-written files.

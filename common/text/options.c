@@ -11,7 +11,7 @@
 enum { MOST = 2147483647 };
 
 // Options without a short form.
-enum { IGNORE_EOS = 256, IDS, PRINT_IDS, LOGITS, ALL_LOGITS, JSON, VERSION };
+enum { IGNORE_EOS = 256, KV, IDS, PRINT_IDS, LOGITS, ALL_LOGITS, JSON, VERSION };
 
 static const char short_options[] = ":m:n:t:k:p:s:h";
 
@@ -23,6 +23,7 @@ static const struct option long_options[] = {
     {"top-p", required_argument, NULL, 'p'},
     {"seed", required_argument, NULL, 's'},
     {"ignore-eos", no_argument, NULL, IGNORE_EOS},
+    {"kv", required_argument, NULL, KV},
     {"ids", required_argument, NULL, IDS},
     {"print-ids", no_argument, NULL, PRINT_IDS},
     {"logits", required_argument, NULL, LOGITS},
@@ -51,6 +52,8 @@ void options_help(FILE *f, const char *program)
         "                          probability P (default 1: off)\n"
         "  -s, --seed S            make other draws (default 0)\n"
         "      --ignore-eos        do not stop at <|endoftext|>\n"
+        "      --kv SPEC           which rows of keys and values are kept, and how: all or\n"
+        "                          window:W[+S], f32 or f16, as in window:256+4,f16\n"
         "      --ids LIST          token ids instead of a PROMPT: 1,2,3, or @FILE to read them\n"
         "                          from FILE, separated by commas or white space\n"
         "      --print-ids         write the generated ids, one a line, instead of the text\n"
@@ -132,6 +135,9 @@ static status parse_one(int code, char **argv, options *o)
         return whole("--seed", UINT64_MAX, &o->sampling.seed);
     case IGNORE_EOS:
         o->ignore_eos = true;
+        return NULL;
+    case KV:
+        o->kv = optarg;
         return NULL;
     case IDS:
         o->ids = optarg;

@@ -19,7 +19,7 @@
 #include "bench/curves/curves.h"
 #include "bench/measure/measure.h"
 #include "bench/measure/probe.h"
-#include "bench/verify/decoders.h"
+#include "bench/subject/subject.h"
 #include "bench/verify/digest.h"
 #include "bench/verify/verify.h"
 #include "common/base/clock.h"
@@ -213,9 +213,9 @@ Test(bench, failures_name_the_cure)
 
 Test(bench, sweep_writes_every_sample)
 {
-    enum { SAMPLES = 6, CONTEXTS = 3, METRICS = 3, ROWS = DECODERS * CONTEXTS * METRICS };
+    enum { SAMPLES = 6, CONTEXTS = 3, METRICS = 3, ROWS = 2 * CONTEXTS * METRICS };
     char dir[SUPPORT_PATH], f[32][64];
-    bool seen[DECODERS * CONTEXTS * SAMPLES] = {0};
+    bool seen[2 * CONTEXTS * SAMPLES] = {0};
     support_make_dir(dir);
     command_run r = RUN(sweep_command, "sweep", "-m", TINY, "--samples", "6", "--out", dir);
     cr_assert(!r.s && r.exit_code == 0, "%d: %s", r.exit_code, r.s);
@@ -251,7 +251,7 @@ Test(bench, sweep_writes_every_sample)
     const char *memory = command_file(dir, "memory.csv");
     cr_assert_eq(command_lines(memory), 1 + CONTEXTS);
     cr_assert(strstr(memory, "model,context,kv_bytes,naive_activation_bytes\n\"" TINY
-                             "\",16,4096,") == memory,
+                             "\",16,16384,") == memory,
               "%.100s", memory);
     support_remove_dir(dir);
 }
@@ -307,7 +307,7 @@ Test(bench, ctrl_c_keeps_what_is_there)
     cr_assert_null(r.s, "%s", r.s);
     cr_assert_eq(r.exit_code, EXIT_INTERRUPTED);
     cr_assert(strstr(r.out, "PARTIAL"), "%s", r.out);
-    cr_assert_eq(command_lines(command_file(dir, "summary.csv")), 1 + DECODERS * 3 * 3);
+    cr_assert_eq(command_lines(command_file(dir, "summary.csv")), 1 + 2 * 3 * 3);
     cr_assert(strstr(command_file(dir, "context.json"), "\"partial\": true"));
     char f[32][64];
     const char *samples = command_file(dir, "samples.csv"), *last = samples + strlen(samples) - 1;
@@ -385,7 +385,7 @@ Test(bench, verifications_at_once_are_all_recorded)
             for (int i = 0; i < RECORDS && !s; i++) {
                 snprintf(plugin, sizeof plugin, "%ld-%d-%d", (long)getppid(), c, i);
                 const verification_record found = {.decoder = "mine",
-                                                   .plugin = plugin,
+                                                   .subject = plugin,
                                                    .passed = true,
                                                    .longest = (size_t)(1 + i),
                                                    .logits_sha256 = ""};

@@ -338,6 +338,9 @@ Test(count, a_tiles_stages_come_one_after_the_other)
     model_free(m);
 }
 
+static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
+                               {.api = &kvcache_decoder, .name = "kvcache"}};
+
 TestSuite(profile, .timeout = 120);
 
 static status balance_books(passes *p, size_t t, void *user)
@@ -371,7 +374,7 @@ Test(profile, the_clocks_time_is_in_one_part_each)
 {
     model *m = load(TINY);
     passes p;
-    cr_assert_null(passes_create(m, 39, &p));
+    cr_assert_null(passes_create(m, &ours[0], &ours[1], 39, &p));
     for (pass i = 0; i < PASSES; i++) {
         stopwatch w;
         cr_assert_null(profile_watch(&p, i, 39, &w));
@@ -387,7 +390,8 @@ Test(profile, the_clocks_time_is_in_one_part_each)
 Test(profile, stages_make_up_the_pass)
 {
     int exit_code = 0;
-    status s = passes_at_each(TINY, "1,17,39", balance_books, NULL, &exit_code);
+    status s = passes_at_each(&(bench_options){.model = TINY, .contexts = "1,17,39"}, balance_books,
+                              NULL, &exit_code);
     cr_assert(!s && exit_code == 0, "%d: %s", exit_code, s);
 }
 
@@ -414,13 +418,15 @@ Test(profile, every_allocation_may_fail)
 {
     int exit_code;
     memory_fail_at(0);
-    cr_assert_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code));
+    cr_assert_null(
+        passes_at_each(&(bench_options){.model = TINY}, balance_books, NULL, &exit_code));
     const size_t allocations = memory_fail_at(0);
     cr_assert_gt(allocations, 10);
     for (size_t n = 1; n <= allocations; n++) {
         memory_fail_at(n);
-        cr_assert_not_null(passes_at_each(TINY, NULL, balance_books, NULL, &exit_code),
-                           "allocation %zu of %zu", n, allocations);
+        cr_assert_not_null(
+            passes_at_each(&(bench_options){.model = TINY}, balance_books, NULL, &exit_code),
+            "allocation %zu of %zu", n, allocations);
     }
     memory_fail_at(0);
 }

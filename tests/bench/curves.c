@@ -59,7 +59,7 @@ static void check_summary(const char *dir, size_t c)
     snprintf(header, sizeof header, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n",
              cases[c].x, cases[c].unit, cases[c].unit, cases[c].unit);
     cr_assert_eq(strncmp(row, header, strlen(header)), 0, "%s: %.100s", cases[c].name, row);
-    cr_assert_eq(command_lines(row), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s",
+    cr_assert_eq(command_lines(row), 1 + 2 * cases[c].count * cases[c].metrics, "%s",
                  cases[c].name);
     for (row = next_line(row); *row; row = next_line(row)) {
         cr_assert_eq(command_split(row, f), 8, "%.100s", row);
@@ -94,7 +94,7 @@ Test(curves, every_experiment_leaves_its_files)
         check_summary(dir, c);
         check_fits(dir, c);
         const char *counts = experiment_file(dir, cases[c].name, "counts.csv");
-        cr_assert_eq(command_lines(counts), 1 + DECODERS * cases[c].count * cases[c].metrics, "%s",
+        cr_assert_eq(command_lines(counts), 1 + 2 * cases[c].count * cases[c].metrics, "%s",
                      cases[c].name);
         json_t *context = json_loads(experiment_file(dir, cases[c].name, "context.json"), 0, NULL);
         int whole, partial;
@@ -281,17 +281,20 @@ Test(curves, requests_are_timed_in_order_and_decoders_agree)
     workload w;
     int first[N];
     cr_assert_null(model_load(TINY, &m));
-    cr_assert_null(workload_create(m, NULL, &w));
-    for (size_t d = 0; d < DECODERS; d++) {
+    subjects of;
+    cr_assert_null(subjects_open(&(bench_options){0}, NULL, &m->config, &of));
+    cr_assert_null(workload_create(m, &of, &w));
+    for (size_t d = 0; d < of.n; d++) {
         double at_ns[N];
-        cr_assert_null(workload_request(&w, d, T, N, at_ns));
+        cr_assert_null(workload_request(&w, d, T, N, at_ns, NULL));
         for (size_t n = 1; n < N; n++)
             cr_assert_gt(at_ns[n], at_ns[n - 1]);
         for (size_t n = 0; n < N && d > 0; n++)
-            cr_assert_eq(w.tokens[T + n], first[n], "%s: token %zu", decoders[d]->name, n);
+            cr_assert_eq(w.tokens[T + n], first[n], "%s: token %zu", of.at[d].name, n);
         memcpy(first, w.tokens + T, sizeof first);
     }
     workload_free(&w);
+    subjects_free(&of);
     model_free(m);
 }
 

@@ -9,6 +9,8 @@
 
 #include "bench/cost/points.h"
 #include "bench/measure/measure.h"
+#include "kvcache/kvcache.h"
+#include "naive/naive.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
 
@@ -122,6 +124,9 @@ static const char *assert_pass(passes *p, pass which, size_t t, const char *row,
     return row;
 }
 
+static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
+                               {.api = &kvcache_decoder, .name = "kvcache"}};
+
 Test(points, stand_where_counts_and_limits_say)
 {
     const char header[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_"
@@ -136,7 +141,7 @@ Test(points, stand_where_counts_and_limits_say)
         RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-c", "5,63", "-o", dir);
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     cr_assert_null(model_load(TINY, &m));
-    cr_assert_null(passes_create(m, 63, &p));
+    cr_assert_null(passes_create(m, &ours[0], &ours[1], 63, &p));
 
     const limits l = read_limits(dir);
     const char *row = command_file(dir, "roofline.csv");

@@ -14,10 +14,12 @@
 #endif
 
 #include "bench/base/contexts.h"
-#include "bench/verify/decoders.h"
+#include "bench/subject/subject.h"
 #include "common/base/memory.h"
 #include "common/base/random.h"
 #include "common/math/numeric.h"
+#include "kvcache/kvcache.h"
+#include "naive/naive.h"
 #include "tests/oracle.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
@@ -73,14 +75,17 @@ static void oracle_digest(const model *m, const size_t *contexts, size_t n, char
     memory_free(ids), memory_free(logits);
 }
 
+static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
+                               {.api = &kvcache_decoder, .name = "kvcache"}};
+
 static void check_golden(const char *name, const char *list, const char *golden)
 {
     model *m = load(name);
     size_t *contexts, n;
     char hex[DIGEST_HEX];
     cr_assert_null(contexts_parse(list, m->config.T, &contexts, &n));
-    for (size_t i = 0; i < DECODERS; i++) {
-        status s = digest_logits(decoders[i], m, contexts, n, hex);
+    for (size_t i = 0; i < 2; i++) {
+        status s = digest_logits(&ours[i], m, contexts, n, hex);
         cr_assert_null(s, "%s", s);
         assert_digest(hex, golden, name);
     }
@@ -112,9 +117,9 @@ Test(digest, sees_every_context_and_every_weight)
           *other = load("synthetic:L=1,C=20,H=2,V=33,T=8,seed=1");
     const size_t both[] = {3, 8};
     char a[DIGEST_HEX], b[DIGEST_HEX], c[DIGEST_HEX];
-    cr_assert_null(digest_logits(decoders[0], m, both, 2, a));
-    cr_assert_null(digest_logits(decoders[0], m, both + 1, 1, b));
-    cr_assert_null(digest_logits(decoders[0], other, both, 2, c));
+    cr_assert_null(digest_logits(&ours[0], m, both, 2, a));
+    cr_assert_null(digest_logits(&ours[0], m, both + 1, 1, b));
+    cr_assert_null(digest_logits(&ours[0], other, both, 2, c));
     cr_assert_str_neq(a, b);
     cr_assert_str_neq(a, c);
     model_free(m), model_free(other);
@@ -180,16 +185,16 @@ Test(digest, stages_are_hashed_by_position_then_head)
     model *m = load("synthetic:L=2,C=20,H=2,F=36,V=33,T=30");
     int *ids = tokens(m, T);
     record *r = memory_array(1, sizeof *r);
-    for (size_t i = 0; i < DECODERS; i++) {
+    for (size_t i = 0; i < 2; i++) {
         decoder *d;
         const float *logits;
         *r = (record){0};
-        cr_assert_null(decoders[i]->create(m, &(decoder_options){.T_max = T}, &d));
-        decoders[i]->observe(d, keep, r);
-        cr_assert_null(decoders[i]->step(d, ids, T, 1, &logits));
-        decoders[i]->destroy(d);
+        cr_assert_null(ours[i].api->create(m, &(decoder_options){.T_max = T}, &d));
+        ours[i].api->observe(d, keep, r);
+        cr_assert_null(ours[i].api->step(d, ids, T, 1, &logits));
+        ours[i].api->destroy(d);
         qsort(r->call, r->n, sizeof *r->call, by_position_and_head);
-        status s = digest_stages(decoders[i], m, T, compare_stage, r);
+        status s = digest_stages(&ours[i], m, T, compare_stage, r);
         cr_assert_null(s, "%s", s);
         cr_assert_eq(r->digests, 3 + LAYERS * (STAGE_FCPROJ - STAGE_LN1 + 1), "%zu digests",
                      r->digests);

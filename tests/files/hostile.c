@@ -7,13 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/verify/decoders.h"
+#include "bench/subject/subject.h"
 #include "bench/verify/locate.h"
 #include "bench/verify/verify.h"
 #include "common/base/file.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/text/tokenizer.h"
+#include "kvcache/kvcache.h"
+#include "naive/naive.h"
 #include "tests/support/support.h"
 
 TestSuite(hostile, .init = support_enter_folder, .fini = support_leave_folder, .timeout = 120);
@@ -169,7 +171,8 @@ static model *load(const char *name)
 Test(hostile, decoders_survive_every_failing_allocation)
 {
     model *m = load("synthetic:L=2,C=8,H=2,T=8,V=20");
-    for (size_t i = 0; i < DECODERS; i++) {
+    static const decoder_api *const decoders[] = {&naive_decoder, &kvcache_decoder};
+    for (size_t i = 0; i < 2; i++) {
         for (size_t n = 1;; n++) {
             decoder *d = (decoder *)1;
             memory_fail_at(n);
@@ -220,15 +223,15 @@ Test(hostile, the_locator_survives_every_failing_allocation)
     other = load("synthetic:L=2,C=8,H=2,T=8,V=20,seed=1");
     decoder_api wrong = kvcache_decoder;
     wrong.create = create_other;
+    const subject judge = {.api = &naive_decoder}, tested = {.api = &wrong};
     const size_t contexts[] = {1, 5, 8};
     for (size_t n = 1;; n++) {
         way ways[WAYS];
         location l = {0};
-        const float logits[20] = {0};
         memory_fail_at(n);
-        status s = ways_plan(&naive_decoder, &wrong, contexts, 3, 20, ways);
+        status s = ways_plan(&judge, &tested, contexts, 3, ways);
         if (!s)
-            s = locate(m, &naive_decoder, &ways[BY_7], ways[BY_7].n - 1, logits, &l);
+            s = locate(m, &judge, &ways[BY_7], ways[BY_7].n - 1, 1, &l);
         memory_fail_at(0);
         ways_free(ways);
         if (!s) {

@@ -1,5 +1,5 @@
 // Plug-ins: dlopen, guards around each call, and the child that takes the blow.
-#include "bench/verify/plugin.h"
+#include "bench/subject/plugin.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -181,8 +181,15 @@ static status check_table(const char *file)
 status plugin_open(const char *file, const decoder_api **api)
 {
     static decoder_api guarded;
-    char path[1024]; // with a slash, or dlopen looks in the system's directories
+    static char opened[1024];
+    char path[sizeof opened]; // with a slash, or dlopen looks in the system's directories
     snprintf(path, sizeof path, "%s%s", strchr(file, '/') ? "" : "./", file);
+    *api = &guarded;
+    if (opened[0])
+        return strcmp(opened, path) == 0
+                   ? NULL
+                   : status_fail("%s and %s: one plug-in at a time: run the command once for each",
+                                 opened, path);
     fenv_t saved = enter("opening the plug-in", 0);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     leave("opening the plug-in", &saved);
@@ -204,7 +211,7 @@ status plugin_open(const char *file, const decoder_api **api)
                             inner->holds ? guarded_holds : NULL,
                             inner->read_kv ? guarded_read_kv : NULL,
                             inner->bytes ? guarded_bytes : NULL};
-    *api = &guarded;
+    memcpy(opened, path, sizeof opened);
     return NULL;
 }
 

@@ -1,0 +1,407 @@
+// Every way of reaching a context: what is computed, held and compared.
+#include "bench/verify/verification.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/base/contexts.h"
+#include "bench/cost/cost.h"
+#include "bench/verify/locate.h"
+#include "common/base/memory.h"
+#include "common/base/size.h"
+#include "common/kv/keep.h"
+
+static status plan(verification *v)
+{
+    status s = ways_plan(v->judge, v->tested, v->contexts, v->n, v->ways);
+    size_t most = WAYS;
+    for (size_t w = 0; w < WAYS; w++)
+        most += v->ways[w].independent ? v->ways[w].n : 0;
+    v->expected = memory_array(size_times(v->last, v->m->config.V), sizeof *v->expected);
+    v->tasks = memory_array(most, sizeof *v->tasks);
+    if (!s && !v->expected)
+        s = memory_failed("the logits to compare: name fewer contexts with --contexts");
+    if (s || !v->tasks)
+        return s ? s : memory_failed("the tasks of verify");
+    for (size_t w = 0; w < WAYS; w++) // the runs that go on first: they take longest
+        if (!v->ways[w].independent)
+            v->tasks[v->n_tasks++] = (task){w, 0, v->ways[w].n};
+    for (size_t w = 0; w < WAYS; w++)
+        for (size_t i = 0; v->ways[w].independent && i < v->ways[w].n; i++)
+            v->tasks[v->n_tasks++] = (task){w, i, 1};
+    return NULL;
+}
+
+// How many tokens of move i its decoder holds already. Drafts of one position are the same in all
+// moves.
+static size_t held(const way *w, size_t i)
+{
+    if (i < w->decoders || w->moves[i].reset || w->independent)
+        return 0;
+    const move *a = &w->moves[i - w->decoders], *b = &w->moves[i];
+    return a->kept == b->kept ? size_min(a->T, b->T) : size_min(a->kept, b->kept);
+}
+
+// A move's work, for the progress bar. A weight that is streamed takes about as long as 20
+// multiply-adds.
+static double move_work(const verification *v, const way *w, size_t i)
+{
+    const size_t before = held(w, i), T = w->moves[i].T;
+    const config *c = &v->m->config;
+    return cost_multiply_adds(c, before < T ? before : T - 1, T) +
+           20.0 * (double)c->L * cost_layer_row(c);
+}
+
+static void advance(verification *v, double work)
+{
+#pragma omp critical(progress)
+    {
+        v->done += work;
+        progress_update(&v->bar, v->done / v->work);
+    }
+}
+
+static void keep_text(char *kept, size_t size, const char *text)
+{
+#pragma omp critical(text)
+    if (!kept[0])
+        snprintf(kept, size, "%s", text);
+}
+
+// Whether row T, the next after T tokens, reads row t: what holds must say in every layer and head.
+static bool is_to_be_held(const verification *v, size_t T, size_t t)
+{
+    const kv_spec *spec = &v->tested->kv;
+    const visible see = keep_of(spec)->sees(spec, T);
+    return t < T && (t < see.sinks || t >= see.from);
+}
+
+// Rows of layer l and a head that are held as they should be, of `last`; *wrong is the first that
+// is not.
+static size_t rows_as_they_should_be(const verification *v, const decoder *d, size_t l, size_t head,
+                                     size_t T, size_t *held, size_t *wrong)
+{
+    size_t right = 0;
+    *held = 0;
+    *wrong = v->last;
+    for (size_t t = v->last; t-- > 0;) {
+        const bool has = v->tested->api->holds(d, l, head, t);
+        *held += has;
+        if (has == is_to_be_held(v, T, t))
+            right++;
+        else
+            *wrong = t;
+    }
+    return right;
+}
+
+// Every layer and head must hold exactly the rows that the next row reads; or none ever: a decoder
+// that keeps nothing is right too.
+static void check_held(verification *v, const way *w, const decoder *d, size_t T, const char *call)
+{
+    const config *c = &v->m->config;
+    size_t all = 0;
+    for (size_t t = 0; w->by->api->holds && t < v->last; t++)
+        all += w->by->api->holds(d, 0, 0, t);
+    if (!w->by->api->holds || (all == 0 && T > 0))
+        return;
+    for (size_t l = 0; l < c->L; l++)
+        for (size_t head = 0; head < c->H; head++) {
+            size_t held, wrong, to_hold = 0;
+            if (rows_as_they_should_be(v, d, l, head, T, &held, &wrong) == v->last)
+                continue;
+            for (size_t t = 0; t < T; t++)
+                to_hold += is_to_be_held(v, T, t);
+            char text[sizeof v->lengths];
+            snprintf(text, sizeof text,
+                     "layer %zu holds %zu rows, not %zu, after %s (%s): row %zu %s", l, held,
+                     to_hold, call, w->name, wrong,
+                     is_to_be_held(v, T, wrong) ? "is missing" : "should be gone");
+            keep_text(v->lengths, sizeof v->lengths, text);
+            return;
+        }
+}
+
+// Compares a row of n numbers.
+static void compare(finding *f, size_t at, size_t position, const float *expected, const float *got,
+                    size_t n)
+{
+    f->compared += n;
+    if (memcmp(expected, got, n * sizeof *got) == 0)
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(expected + i, got + i, sizeof *got) != 0 && f->differing++ == 0) {
+            f->move = at;
+            f->position = position;
+            f->index = i;
+            f->expected = expected[i];
+            f->got = got[i];
+            f->apart = locate_apart(expected, got, n);
+        }
+}
+
+// Adds what one move showed. Of the differences, that at the shortest context is kept.
+static void add_finding(finding *sum, const finding *one)
+{
+    const finding before = *sum;
+    if (one->differing && (!before.differing || one->position < before.position ||
+                           (one->position == before.position && one->move < before.move)))
+        *sum = *one;
+    sum->compared = before.compared + one->compared;
+    sum->differing = before.differing + one->differing;
+}
+
+// The rows whose logits were asked for and which are no drafts.
+static void compare_logits(verification *v, size_t w, size_t i, const float *logits)
+{
+    const move *m = &v->ways[w].moves[i];
+    const size_t V = v->m->config.V, first = m->T - m->wanted;
+    finding f = {0};
+    for (size_t t = first; t < m->kept; t++)
+        compare(&f, i, t, v->expected + t * V, logits + (t - first) * V, V);
+#pragma omp critical(findings)
+    add_finding(&v->logits[w], &f);
+}
+
+// `watched`: the way's first decoder, whose logits are compared.
+static status make_move(verification *v, size_t which, size_t i, decoder *d, bool watched, int *ids)
+{
+    const way *w = &v->ways[which];
+    const move *m = &w->moves[i];
+    const float *logits;
+    ways_ids(m, v->m->config.V, ids);
+    if (m->reset) {
+        w->by->api->reset(d);
+        check_held(v, w, d, 0, "a reset");
+    }
+    status s = w->by->api->step(d, ids, m->T, m->wanted, &logits);
+    if (s)
+        return s;
+    if (watched)
+        compare_logits(v, which, i, logits);
+    check_held(v, w, d, m->T, "a step");
+    advance(v, move_work(v, w, i));
+    return NULL;
+}
+
+// The observer of a recompute: holds each key and value, in the form in which it is stored, against
+// what the cache has for it.
+typedef struct cache_check {
+    const verification *v;
+    const decoder *cached;
+    finding *found;
+    size_t move;
+    float *kv; // (2, D)
+    status failed;
+} cache_check;
+
+static void check_cached(void *user, stage s, int l, int head, size_t t, const float *values,
+                         size_t n)
+{
+    cache_check *c = user;
+    const decoder_api *api = c->v->tested->api;
+    const size_t layer_at = (size_t)l, h = (size_t)head;
+    if ((s != STAGE_STORED_K && s != STAGE_STORED_V) || c->failed ||
+        !api->holds(c->cached, layer_at, h, t))
+        return;
+    c->failed = api->read_kv(c->cached, layer_at, h, t, c->kv, c->kv + n);
+    if (!c->failed)
+        compare(c->found, c->move, t, values, c->kv + (s == STAGE_STORED_K ? 0 : n), n);
+}
+
+// Every key and value that `cached` holds after the way's last move, against one recompute.
+static status check_cache(verification *v, size_t w, decoder *judge, const decoder *cached,
+                          const int *ids)
+{
+    const way *done = &v->ways[w];
+    const decoder_api *by = v->judge->api;
+    if (!v->tested->api->holds || !v->tested->api->read_kv || !by->observe)
+        return NULL;
+    cache_check c = {v, cached, &v->cache[w], done->n - 1, NULL, NULL};
+    c.kv = memory_array(2 * config_head_size(&v->m->config), sizeof *c.kv);
+    if (!c.kv)
+        return memory_failed("a key and a value");
+    const float *logits;
+    by->observe(judge, check_cached, &c);
+    status s = by->step(judge, ids, done->moves[done->n - 1].T, 1, &logits);
+    by->observe(judge, NULL, NULL);
+    memory_free(c.kv);
+    return s ? s : c.failed;
+}
+
+// The decoders of one thread, and the ids of the move at hand.
+typedef struct worker {
+    decoder *judge, *tested;
+    decoder *other; // takes turns with tested, while a way has two
+    int *ids;       // (last)
+} worker;
+
+static void release(const subject *of, decoder **d)
+{
+    if (*d)
+        of->api->destroy(*d);
+    *d = NULL;
+}
+
+// A way that goes on from move to move begins with a decoder that has never been used, as the
+// locator will repeat it.
+static status renew(const verification *v, worker *own)
+{
+    release(v->tested, &own->tested);
+    return subject_create(v->tested, v->m, v->last, &own->tested);
+}
+
+static status run_task(verification *v, const task *t, worker *own)
+{
+    const way *w = &v->ways[t->way];
+    status s = w->independent ? NULL : renew(v, own);
+    if (!s && w->decoders == 2)
+        s = subject_create(v->tested, v->m, v->last, &own->other);
+    decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
+    for (size_t i = t->first; !s && i < t->first + t->n; i++) {
+        const bool first = w->decoders == 1 || i % 2 == 0;
+        s = make_move(v, t->way, i, first ? d : own->other, first, own->ids);
+    }
+    // Before the cache is looked into: it may not hold what the other one frees.
+    release(v->tested, &own->other);
+    return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
+}
+
+static void fail(verification *v, status s)
+{
+    if (!s)
+        return;
+    keep_text(v->error, sizeof v->error, s);
+#pragma omp atomic write
+    v->failed = true;
+}
+
+static bool has_failed(const verification *v)
+{
+    bool failed;
+#pragma omp atomic read
+    failed = v->failed;
+    return failed;
+}
+
+static status worker_create(const verification *v, worker *own)
+{
+    own->ids = memory_array(v->last, sizeof *own->ids);
+    status s = own->ids ? subject_create(v->judge, v->m, v->last, &own->judge)
+                        : memory_failed("the tokens");
+    return s ? s : subject_create(v->tested, v->m, v->last, &own->tested);
+}
+
+static void worker_free(const verification *v, worker *own)
+{
+    release(v->judge, &own->judge);
+    release(v->tested, &own->tested);
+    memory_free(own->ids);
+}
+
+// What all logits are compared with: the judge's of every row, from one step.
+static status take_expected(verification *v)
+{
+    const size_t V = v->m->config.V;
+    const move whole = {v->last, v->last, v->last, false};
+    worker own = {.ids = memory_array(v->last, sizeof *own.ids)};
+    const float *logits;
+    status s =
+        own.ids ? subject_create(v->judge, v->m, v->last, &own.judge) : memory_failed("the tokens");
+    if (!s) {
+        ways_ids(&whole, V, own.ids);
+        s = v->judge->api->step(own.judge, own.ids, v->last, v->last, &logits);
+    }
+    if (!s)
+        memcpy(v->expected, logits, v->last * V * sizeof *logits);
+    worker_free(v, &own);
+    return s;
+}
+
+static void take_digest(verification *v)
+{
+    const size_t V = v->m->config.V;
+    SHA2_CTX sha;
+    SHA256Init(&sha);
+    for (size_t i = 0; i < v->n; i++)
+        SHA256Update(&sha, (const uint8_t *)(v->expected + (v->contexts[i] - 1) * V),
+                     V * sizeof *v->expected);
+    SHA256End(&sha, v->digest);
+}
+
+// Everything there is to compute: no timing is taken here.
+static status run_tasks(verification *v)
+{
+    const int threads = v->tested->plugin ? 1 : omp_get_max_threads();
+    for (size_t w = 0; w < WAYS; w++)
+        for (size_t i = 0; i < v->ways[w].n; i++)
+            v->work += move_work(v, &v->ways[w], i);
+    v->bar = progress_begin("verify");
+#pragma omp parallel num_threads(threads)
+    {
+        worker own = {0};
+        fail(v, worker_create(v, &own));
+#pragma omp for schedule(dynamic, 1)
+        for (size_t i = 0; i < v->n_tasks; i++)
+            if (!has_failed(v))
+                fail(v, run_task(v, &v->tasks[i], &own));
+        worker_free(v, &own);
+    }
+    progress_end(&v->bar);
+    return v->failed ? status_fail("%s", v->error) : NULL;
+}
+
+status verification_run(const model *m, const subject *judge, const subject *tested,
+                        const size_t *contexts, size_t n, verification *out)
+{
+    *out = (verification){.m = m,
+                          .judge = judge,
+                          .tested = tested,
+                          .contexts = contexts,
+                          .n = n,
+                          .last = contexts[n - 1]};
+    status s = plan(out);
+    if (!s)
+        s = take_expected(out);
+    if (s)
+        return s;
+    take_digest(out);
+    return run_tasks(out);
+}
+
+void verification_free(verification *v)
+{
+    ways_free(v->ways);
+    memory_free(v->expected);
+    memory_free(v->tasks);
+    v->expected = NULL;
+    v->tasks = NULL;
+}
+
+finding verification_total(const finding findings[WAYS])
+{
+    finding sum = {0};
+    for (size_t w = RECOMPUTED + 1; w < WAYS; w++) {
+        sum.compared += findings[w].compared;
+        sum.differing += findings[w].differing;
+    }
+    return sum;
+}
+
+size_t verification_first(const verification *v, const finding **found)
+{
+    size_t first = WAYS;
+    *found = NULL;
+    for (size_t w = 0; w < WAYS; w++)
+        if (v->logits[w].differing && (!*found || v->logits[w].position < (*found)->position)) {
+            *found = &v->logits[w];
+            first = w;
+        }
+    for (size_t w = 0; !*found && w < WAYS; w++)
+        if (v->cache[w].differing) {
+            *found = &v->cache[w];
+            first = w;
+        }
+    return first;
+}

@@ -1,0 +1,56 @@
+// A verification at work: everything that one subject computes, compared with its judge as it comes.
+#ifndef LOCKSTEP_BENCH_VERIFICATION_H
+#define LOCKSTEP_BENCH_VERIFICATION_H
+
+#include <sha2.h>
+
+#include "bench/base/progress.h"
+#include "bench/verify/ways.h"
+
+// What one comparison found.
+typedef struct finding {
+    uint64_t compared, differing;
+    size_t move;     // the first that differs: its index in the way,
+    size_t position; // the row's position,
+    size_t index;    // and the first element in it
+    float expected, got;
+    double apart; // of that row (bench/verify/locate.h)
+} finding;
+
+// A piece of work that one thread does: some moves of a way.
+typedef struct task {
+    size_t way, first, n;
+} task;
+
+typedef struct verification {
+    const model *m;
+    const subject *judge, *tested; // the judge recomputes under the same spec
+    const size_t *contexts;        // (n) ascending
+    size_t n, last;                // how many, and the longest
+    way ways[WAYS];
+    float *expected; // (last, V): the judge's logits of all rows, from one step
+    finding logits[WAYS], cache[WAYS];
+    task *tasks;
+    size_t n_tasks;
+    progress bar;
+    double done, work; // in multiply-adds
+    char error[512];   // of the first call that failed, on any thread
+    char lengths[256]; // the first row that is held or not held as it should be, or empty
+    bool failed;
+    char digest[SHA256_DIGEST_STRING_LENGTH]; // of the judge's logits at the contexts
+} verification;
+
+// Runs all ways on all cores; a plug-in on one. verification_free frees what there is, also after a
+// failure: one of a call, or of memory. Differences are no failure.
+status verification_run(const model *m, const subject *judge, const subject *tested,
+                        const size_t *contexts, size_t n, verification *out);
+void verification_free(verification *v);
+
+// What was compared and what differed, of all ways together but the judge's own.
+finding verification_total(const finding findings[WAYS]);
+
+// Of all ways, the one that differs at the shortest context, and its finding; WAYS if none does.
+// Logits come before the cache.
+size_t verification_first(const verification *v, const finding **found);
+
+#endif
