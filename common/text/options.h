@@ -16,7 +16,7 @@ typedef struct options {
     const char *ids;    // "1,2,3" or "@FILE"; NULL when a prompt is given
     size_t tokens;      // to generate at most
     sampling sampling;
-    bool ignore_eos;      // go on past <|endoftext|>
+    bool ignore_eos;      // go on past the end of the text
     bool print_ids, json; // what standard output holds instead of text
     const char *logits;   // path of the matrix to write, or NULL
     const char *all_logits;

@@ -39,6 +39,16 @@ void support_assert_refused(status s, const char *parts);
 void support_write_safetensors(const char *dir, const char *name, uint64_t length,
                                const char *header, const void *data, size_t data_bytes);
 
+// How GPT-2's files spell a byte (bytes_to_unicode in openai/gpt-2, src/encoder.py), in UTF-8.
+void support_spell(unsigned char byte, char out[3]);
+
+// Writes DIR/merges.txt, and the vocab.json that numbers its tokens as OpenAI does: 256 bytes, what
+// the lines make, <|endoftext|>. Lines that are no merges make no tokens.
+void support_write_tokenizer(const char *dir, const char *merges);
+
+// That vocabulary as JSON text, to be freed.
+char *support_vocabulary(const char *merges);
+
 // One tensor of a file to be written. Values are arbitrary bits, all finite.
 typedef struct support_tensor {
     char name[SUPPORT_NAME];
