@@ -84,6 +84,23 @@ static status read_whole(int fd, const char *path, uint64_t size, char **bytes)
     return s;
 }
 
+// What stands in a file's place more often than one would think.
+status file_check_text(const char *path, const char *text, size_t n)
+{
+    static const char lfs[] = "version https://git-lfs.github.com/";
+    static const char *const marks[] = {"\xEF\xBB\xBF", "\xFF\xFE", "\xFE\xFF"};
+    if (n >= strlen(lfs) && memcmp(text, lfs, strlen(lfs)) == 0)
+        return status_fail(
+            "%s: a Git LFS pointer in place of the file: run 'git lfs pull' there, or "
+            "fetch the file itself",
+            path);
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (n >= strlen(marks[i]) && memcmp(text, marks[i], strlen(marks[i])) == 0)
+            return status_fail("%s: begins with a byte-order mark: save it as UTF-8 without one",
+                               path);
+    return NULL;
+}
+
 status file_read(const char *dir, const char *name, char **bytes, size_t *n)
 {
     char path[FILE_PATH_SIZE];
@@ -98,6 +115,10 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n)
     *n = (size_t)size;
     s = read_whole(fd, path, size, bytes);
     close(fd);
+    if (s || !(s = file_check_text(path, *bytes, *n)))
+        return s;
+    memory_free(*bytes);
+    *bytes = NULL;
     return s;
 }
 
