@@ -318,7 +318,7 @@ static void print_entry(FILE *header, const support_tensor *t, size_t begin)
     fprintf(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + t->bytes);
 }
 
-void support_model_write(const support_model *m, const char *dir)
+void support_model_write_weights(const support_model *m, const char *dir, const char *name)
 {
     char *text = NULL;
     size_t n = 0, begin = 0;
@@ -329,13 +329,18 @@ void support_model_write(const support_model *m, const char *dir)
         print_entry(header, &m->tensors[i], begin);
     fputs("}", header);
     fclose(header);
-    FILE *f = create(dir, "model.safetensors");
+    FILE *f = create(dir, name);
     append_length(f, n);
     append(f, text, n);
     for (size_t i = 0; i < m->count; i++)
         append(f, m->tensors[i].data, m->tensors[i].bytes);
     fclose(f);
     free(text);
+}
+
+void support_model_write(const support_model *m, const char *dir)
+{
+    support_model_write_weights(m, dir, "model.safetensors");
     write_config(&m->config, dir);
 }
 

@@ -74,8 +74,9 @@ support_tensor *support_model_add(support_model *m, const char *name, const char
 support_tensor *support_model_find(support_model *m, const char *name); // NULL if there is none
 void support_model_drop(support_model *m, const char *name);
 
-// Writes DIR/config.json and DIR/model.safetensors.
+// Writes DIR/config.json and DIR/model.safetensors; or the tensors alone, to DIR/NAME.
 void support_model_write(const support_model *m, const char *dir);
+void support_model_write_weights(const support_model *m, const char *dir, const char *name);
 
 // Element i of a tensor, widened by arithmetic instead of bit patterns.
 float support_tensor_value(const support_tensor *t, size_t i);
