@@ -39,9 +39,9 @@ typedef struct layer {
 } layer;
 
 typedef struct model {
-    config config;
-    char *name;     // as given by the user
-    bool synthetic; // no files, no tokenizer
+    struct config config; // so written, it is C++ as well
+    char *name;           // as given by the user
+    bool synthetic;       // no files, no tokenizer
     linear wte; // (C, V): column v is the embedding of token v, and, when tied, what makes logit v
     const float *wpe; // (T, padded C) row-major
     layer *layers;    // (L)
