@@ -176,3 +176,37 @@ Test(text, decoder_h_compiles_from_cpp)
                "extern \"C\" {\n#include \"common/decoder.h\"\n}\nint x = sizeof(model);\n");
     expect(0, "c++ -std=c++17 -fsyntax-only -I" SOURCE_DIR " a.cpp");
 }
+
+// A copy of the template, with a line before it, under this name; and what make says to it.
+static void make_mine(int code, const char *name, const char *line)
+{
+    size_t n;
+    char *template = support_read(SOURCE_DIR "/notes", "07-template.c", &n), path[SUPPORT_PATH * 2];
+    snprintf(path, sizeof path, "%s/%s", support_folder, name);
+    FILE *f = fopen(path, "w");
+    cr_assert_not_null(f);
+    fprintf(f, "%s\n%s", line, template);
+    fclose(f);
+    free(template);
+    expect(code, "make -s -C '" SOURCE_DIR "' -j2 BUILD='%s/build' mine SRC='%s'", support_folder,
+           path);
+}
+
+Test(text, a_plug_in_whose_name_has_a_space_is_refused_by_reason)
+{
+    make_mine(2, "my cache.c", "");
+    expect_said("my cache.c' has a space in its name");
+    expect_said("rename it");
+    expect(0, "rm -r build");
+}
+
+Test(text, a_plug_in_may_use_float16)
+{
+#if defined(__FLT16_MAX__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+    make_mine(0, "half.c", "typedef _Float16 f16;");
+    expect_said("next: ");
+    expect(0, "rm -r build");
+#else
+    cr_skip_test("this compiler has no _Float16");
+#endif
+}

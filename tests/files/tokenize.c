@@ -227,7 +227,8 @@ Test(tokenize, check_refuses_by_name)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    support_write(dir, "tokenizer.json", "{\"normalizer\": {\"type\": \"NFC\"}}", 33);
+    const char other[] = "{\"normalizer\": {\"type\": \"NFC\"}}";
+    support_write(dir, "tokenizer.json", other, strlen(other));
     check_refused(run_check(dir), 1, "tokenizer.json|\"normalizer\" is NFC");
     support_remove_dir(dir);
     check_refused(run_check("/no/such"), 1, "/no/such|neither");
