@@ -54,7 +54,7 @@ static bool comes_back(const tokenizer *t, const int *ids, size_t count, const c
     return at == n;
 }
 
-static status check_text(const tokenizer *t, const char *what, const char *text, size_t n)
+status check_round_trip(const tokenizer *t, const char *what, const char *text, size_t n)
 {
     int *ids;
     size_t count;
@@ -74,17 +74,17 @@ static status check_texts(const tokenizer *t, FILE *f)
     char what[64], bytes[EVERY_BYTE];
     for (size_t i = 0; !s && i < TEXT_COUNT; i++) {
         snprintf(what, sizeof what, "built-in text %zu", i + 1);
-        s = check_text(t, what, TEXTS[i], strlen(TEXTS[i]));
+        s = check_round_trip(t, what, TEXTS[i], strlen(TEXTS[i]));
     }
     for (size_t i = 0; i < EVERY_BYTE; i++)
         bytes[i] = (char)i;
     if (!s)
-        s = check_text(t, "the text of all bytes", bytes, sizeof bytes);
+        s = check_round_trip(t, "the text of all bytes", bytes, sizeof bytes);
     for (size_t id = 0; !s && id < tokenizer_size(t); id++) {
         size_t n;
         const char *text = tokenizer_decode(t, (int)id, &n);
         snprintf(what, sizeof what, "the text of token %zu", id);
-        s = check_text(t, what, text, n);
+        s = check_round_trip(t, what, text, n);
     }
     if (!s)
         fprintf(f, "round trip:    %d texts, all 256 bytes, and each of the %zu tokens come back\n",
