@@ -32,9 +32,9 @@ static inline size_t config_head_size(const config *c)
 
 // Reads DIR/config.json as Hugging Face writes it (model_type gpt2). Keys that are absent have
 // GPT2Config's defaults, and its aliases (hidden_size for n_embd, ...) are known. V is vocab_size
-// here; the loader replaces it by wte's rows. Refuses, naming the file and the cure, what this GPT-2
-// does not compute (other activations, variants of attention) and values that are not whole numbers,
-// zero, negative or beyond CONFIG_LARGEST.
+// here; the loader replaces it by wte's rows. Refuses, naming the file and the cure, what this
+// GPT-2 does not compute (other activations, variants of attention) and values that are not whole
+// numbers, zero, negative or beyond CONFIG_LARGEST.
 status config_read(const char *dir, config *out);
 
 // *untied: DIR/config.json says that the head has weights of its own.

@@ -1,6 +1,6 @@
 // Byte-pair encoding of one word in O(n log n), with a heap of the places where two symbols can be
-// joined. Like Hugging Face's tokenizers it joins one place at a time, so that a merge may also make
-// way for one that stands before it in the list.
+// joined. Like Hugging Face's tokenizers it joins one place at a time, so that a merge may also
+// make way for one that stands before it in the list.
 #include "common/text/bpe.h"
 
 #include <stdbool.h>

@@ -8,8 +8,8 @@
 #include "common/text/tokenizer.h"
 
 // Prints to f which files were read and what they say, whether the tokenizer fits the model beside
-// it, and how many of the built-in texts come back from their ids as they were. Fails where one does
-// not.
+// it, and how many of the built-in texts come back from their ids as they were. Fails where one
+// does not.
 status check_tokenizer(const char *dir, FILE *f);
 
 // Fails, naming `what`, unless the ids of these n bytes decode to them, but for the spaces that the

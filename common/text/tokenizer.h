@@ -27,9 +27,9 @@ int tokenizer_end_of_text(const tokenizer *t);
 const struct tokenizer_rules *tokenizer_about(const tokenizer *t);
 
 // n bytes of text (any bytes, at most 2^29) to ids in a new array; free it with memory_free. Added
-// tokens in the text are cut out as tokens, as the files list them; "<|endoftext|>" is ordinary text
-// where they list none, as in GPT-2's own encoder. On failure *ids is NULL. One tokenizer may encode
-// on several threads at once.
+// tokens in the text are cut out as tokens, as the files list them; "<|endoftext|>" is ordinary
+// text where they list none, as in GPT-2's own encoder. On failure *ids is NULL. One tokenizer may
+// encode on several threads at once.
 status tokenizer_encode(const tokenizer *t, const char *text, size_t n, int **ids, size_t *count);
 
 // The bytes of one token, not zero-terminated; NULL and length 0 for an id that is not a token.

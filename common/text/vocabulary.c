@@ -1,5 +1,5 @@
-// The tokens of a byte-level BPE. The vocabulary file is the authority for ids: merges are looked up
-// in it by their spelling, and give only the order of merging.
+// The tokens of a byte-level BPE. The vocabulary file is the authority for ids: merges are looked
+// up in it by their spelling, and give only the order of merging.
 #include "common/text/vocabulary.h"
 
 #include <stdint.h>

@@ -1,5 +1,6 @@
-// Checkpoints as they are found: shards, wrappers' prefixes, a head without embeddings, a config.json
-// that leaves things out. Each loads the same numbers as the plain file, or is refused by name.
+// Checkpoints as they are found: shards, wrappers' prefixes, a head without embeddings, a
+// config.json that leaves things out. Each loads the same numbers as the plain file, or is refused
+// by name.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <sha2.h>

@@ -1,5 +1,5 @@
-// Files that were once read by half, silently: each is understood now, or refused by the name of the
-// part that is not.
+// Files that were once read by half, silently: each is understood now, or refused by the name of
+// the part that is not.
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdio.h>
