@@ -298,6 +298,28 @@ static status misshapen(const char *name, const checkpoint_tensor *found, const 
                        print_shape(shape, rank, should_be));
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+// A tensor that is missing may be there behind a prefix of somebody's own.
+static status missing(const checkpoint *file, const char *name)
+{
+    char dotted[NAME_SIZE + 1];
+    const checkpoint_tensor *t;
+    snprintf(dotted, sizeof dotted, ".%s", name);
+    for (size_t i = 0; (t = checkpoint_at(file, i)) != NULL; i++)
+        if (ends_with(t->name, dotted))
+            return status_fail("%s: tensor %s is missing, but %.128s is there: save it without its "
+                               "prefix",
+                               t->path, name, t->is->name);
+    return status_fail(
+        "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
+        checkpoint_path(file), name);
+}
+
 static status check_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
 {
     (void)layer_index; // it is in the name
@@ -307,19 +329,11 @@ static status check_tensor(loader *l, const tensor *t, const char *name, size_t 
     const size_t *shape = wanted + (2 - rank);
     checkpoint_tensor *found = find_tensor(l->file, name);
     if (!found)
-        return status_fail(
-            "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
-            checkpoint_path(l->file), name);
+        return missing(l->file, name);
     if (found->is->rank != rank || memcmp(found->is->shape, shape, rank * sizeof *shape) != 0)
         return misshapen(name, found, shape, rank);
     found->used = true;
     return NULL;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 // Masks saved beside the weights. Everything else unknown is refused: a GPT-2 with more tensors
