@@ -17,7 +17,7 @@ enum { MAX_TEXT = 1 << 29 }; // bytes: twice as many ids still count in an int
 
 struct tokenizer {
     tokenizer_rules rules;
-    bool begins[VOCABULARY_BYTES]; // whether an added token begins with this byte
+    size_t early; // added tokens that are looked for first: rules.v.added[0 .. early - 1]
     pcre2_general_context *memory;
     pcre2_code *pattern;
 };
@@ -141,17 +141,34 @@ static status encode_piece(encoder *e, const char *text, size_t n)
 
 // ---- Added tokens ----
 
-// The longest added token, early or late, at the front of n bytes; NULL if there is none.
+// The first of the added tokens [first, end), which are sorted and equal before byte k, that has a
+// byte k of at least `least`.
+static size_t first_from(const vocabulary *v, size_t first, size_t end, size_t k, int least)
+{
+    while (first < end) {
+        const size_t middle = first + (end - first) / 2;
+        const span bytes = v->added[middle].bytes;
+        if (bytes.at + k == bytes.end || (unsigned char)bytes.at[k] < least)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+// The longest added token, early or late, at the front of n bytes; NULL if there is none. Byte by
+// byte, fewer of them are left.
 static const vocabulary_added *added_at(const tokenizer *t, bool late, const char *text, size_t n)
 {
     const vocabulary *v = &t->rules.v;
     const vocabulary_added *longest = NULL;
-    for (size_t i = 0; t->begins[(unsigned char)*text] && i < v->added_count; i++) {
-        const vocabulary_token token = v->tokens[v->added[i].id];
-        if (v->added[i].late == late && token.n <= n &&
-            memcmp(text, v->bytes + token.at, token.n) == 0 &&
-            (!longest || token.n > v->tokens[longest->id].n))
-            longest = &v->added[i];
+    size_t first = late ? t->early : 0, end = late ? v->added_count : t->early;
+    for (size_t k = 0; k < n && first < end; k++) {
+        const int byte = (unsigned char)text[k];
+        first = first_from(v, first, end, k, byte);
+        end = first_from(v, first, end, k, byte + 1);
+        if (first < end && v->added[first].bytes.at + k + 1 == v->added[first].bytes.end)
+            longest = &v->added[first]; // the shortest of those left stands first
     }
     return longest;
 }
@@ -194,8 +211,8 @@ static status load(const char *dir, tokenizer *t)
     if (!s)
         s = tokenizer_rules_read(dir, &t->rules);
     const vocabulary *v = &t->rules.v;
-    for (size_t i = 0; !s && i < v->added_count; i++)
-        t->begins[(unsigned char)*vocabulary_bytes(v, v->added[i].id).at] = true;
+    while (!s && t->early < v->added_count && !v->added[t->early].late)
+        t->early++;
     return s;
 }
 

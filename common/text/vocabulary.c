@@ -3,6 +3,7 @@
 #include "common/text/vocabulary.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -148,6 +149,16 @@ static status put_ids(vocabulary *v, const json_t *ids, const json_t *names, siz
     return NULL;
 }
 
+static int by_kind_and_bytes(const void *a, const void *b)
+{
+    const vocabulary_added *x = a, *y = b;
+    const size_t n = (size_t)(x->bytes.end - x->bytes.at), m = (size_t)(y->bytes.end - y->bytes.at);
+    if (x->late != y->late)
+        return x->late - y->late;
+    const int order = memcmp(x->bytes.at, y->bytes.at, n < m ? n : m);
+    return order ? order : (n > m) - (n < m);
+}
+
 // The added tokens that the vocabulary does not have yet; where it has them, the ids must agree.
 static status put_added(vocabulary *v, const json_t *ids, const json_t *added, size_t *used)
 {
@@ -168,8 +179,12 @@ static status put_added(vocabulary *v, const json_t *ids, const json_t *added, s
         if (s)
             return s;
         *used += n;
-        v->added[i] = (vocabulary_added){(int)id, json_is_true(json_object_get(entry, "late"))};
+        v->added[i] = (vocabulary_added){.id = (int)id,
+                                         .bytes = vocabulary_bytes(v, (int)id),
+                                         .late = json_is_true(json_object_get(entry, "late"))};
     }
+    if (v->added_count > 0)
+        qsort(v->added, v->added_count, sizeof *v->added, by_kind_and_bytes);
     return NULL;
 }
 

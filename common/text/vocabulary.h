@@ -11,6 +11,11 @@
 
 enum { VOCABULARY_NONE = -1, VOCABULARY_BYTES = 256 };
 
+// Some characters, of a file or of a token.
+typedef struct span {
+    const char *at, *end;
+} span;
+
 typedef struct vocabulary_token {
     size_t at, n; // its bytes: bytes[at .. at + n - 1]
 } vocabulary_token;
@@ -21,6 +26,7 @@ typedef struct vocabulary_merge {
 
 typedef struct vocabulary_added {
     int id;
+    span bytes;
     bool late; // looked for only where no early one was found (Hugging Face's "normalized")
 } vocabulary_added;
 
@@ -35,15 +41,10 @@ typedef struct vocabulary {
     int *by_parts;            // (slots): a rank, or VOCABULARY_NONE; open addressing
     size_t slots;             // a power of two, at least twice as many as merges
     size_t added_count;
-    vocabulary_added *added; // (added_count)
+    vocabulary_added *added; // (added_count): the early ones first, each kind by its bytes
     char *key;               // (longest + 1): room to put two parts together
     size_t longest;          // bytes of the longest key
 } vocabulary;
-
-// n characters of a file.
-typedef struct span {
-    const char *at, *end;
-} span;
 
 // Fills *v from `ids`, an object {"token": id}, and `added`, an array of {"content", "id", "late"}.
 // The ids must be 0, 1, 2, ... without a gap, every one of the 256 bytes must have a token.

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/text/tokenizer.h"
 #include "tests/support/support.h"
@@ -257,6 +258,96 @@ Test(half_read, the_longest_added_token_is_cut_out_and_early_ones_first)
     expect_ids(t, "aaaaa", "264 263");
     expect_ids(t, "baa", "65 263"); // "ba" would stand more to the left, but is looked for later
     expect_ids(t, "ba", "265");
+    tokenizer_free(t);
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+// Up to `most` letters x and y.
+static void random_letters(uint64_t *state, size_t least, size_t most, char *out)
+{
+    size_t n = least + next_random(state) % (most - least + 1);
+    out[n] = '\0';
+    while (n-- > 0)
+        out[n] = "xy"[next_random(state) % 2];
+}
+
+// The ids by a search from left to right through all tokens, which have ids from 263 on.
+static void search(const char *text, char tokens[][8], size_t count, char *ids)
+{
+    *ids = '\0';
+    while (*text) {
+        size_t best = count;
+        for (size_t i = 0; i < count; i++)
+            if (strncmp(text, tokens[i], strlen(tokens[i])) == 0 &&
+                (best == count || strlen(tokens[i]) > strlen(tokens[best])))
+                best = i;
+        const int id = best < count ? 263 + (int)best : *text == 'x' ? 87 : 88;
+        sprintf(ids + strlen(ids), "%s%d", *ids ? " " : "", id);
+        text += best < count ? strlen(tokens[best]) : 1;
+    }
+}
+
+Test(half_read, added_tokens_are_found_as_by_a_plain_search)
+{
+    uint64_t state = 7;
+    for (int round = 0; round < 200; round++) {
+        char tokens[12][8], list[4096] = "[", text[64], ids[512];
+        size_t count = 0;
+        for (size_t i = 0; i < 12; i++) {
+            random_letters(&state, 2, 6, tokens[count]);
+            size_t k = 0;
+            while (strcmp(tokens[k], tokens[count]) != 0)
+                k++;
+            if (k < count)
+                continue; // there already
+            sprintf(list + strlen(list),
+                    "%s{\"id\": %zu, \"content\": \"%s\", \"normalized\": false}",
+                    count ? ", " : "", 263 + count, tokens[count]);
+            count++;
+        }
+        tokenizer *t = loaded("added_tokens", strcat(list, "]"));
+        for (int i = 0; i < 20; i++) {
+            random_letters(&state, 0, 50, text);
+            search(text, tokens, count, ids);
+            expect_ids(t, text, ids);
+        }
+        tokenizer_free(t);
+    }
+}
+
+Test(half_read, a_thousand_added_tokens_are_as_quick_as_one)
+{
+    json_t *list = json_array();
+    char name[32];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "<<extra_%d>>", i);
+        json_array_append_new(
+            list, json_pack("{s:i, s:s, s:b}", "id", 263 + i, "content", name, "normalized", 0));
+    }
+    char *text = json_dumps(list, 0);
+    tokenizer *t = loaded("added_tokens", text);
+    free(text);
+    json_decref(list);
+    const size_t n = 1000000;
+    text = malloc(n);
+    memset(text, '<', n);
+    int *ids;
+    size_t count;
+    const uint64_t start = clock_ns();
+    cr_assert_null(tokenizer_encode(t, text, n, &ids, &count));
+#ifndef __SANITIZE_ADDRESS__
+    cr_assert_lt(clock_ns() - start, 2000000000u); // one after another took 3 s
+#else
+    (void)start;
+#endif
+    cr_assert_eq(count, n);
+    memory_free(ids);
+    free(text);
     tokenizer_free(t);
 }
 
