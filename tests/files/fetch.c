@@ -393,6 +393,12 @@ Test(fetch, files_without_a_digest_are_said_to_be_unpinned)
                  0, "%s", output);
     cr_assert_eq(fetch("good", "a/b"), 1, "%s", output);
     assert_said("config.json: not the file expected (SHA-256 000000");
+    cr_assert_eq(run("cp a/b/model.safetensors x; sha256sum x | sed s/x/model.safetensors/ >sums; "
+                     "no_proxy='*' SHA256SUMS=sums MODEL_URL=http://127.0.0.1:%d/good "
+                     "./fetch.sh a/b",
+                     port),
+                 0, "%s", output); // the weights, too, by the list
+    assert_said("model.safetensors: already here, verified");
     setenv("SHA256SUMS", "no-such-file", 1);
     cr_assert_eq(fetch("good", "a/b"), 2, "%s", output);
     assert_said("SHA256SUMS=");

@@ -174,7 +174,8 @@ Test(text, decoder_h_compiles_from_cpp)
         cr_skip_test("there is no C++ compiler");
     write_text("a.cpp",
                "extern \"C\" {\n#include \"common/decoder.h\"\n}\nint x = sizeof(model);\n");
-    expect(0, "c++ -std=c++17 -fsyntax-only -I" SOURCE_DIR " a.cpp");
+    write_text("b.cpp", "#include \"common/decoder.h\"\nint x = sizeof(model);\n");
+    expect(0, "c++ -std=c++17 -fsyntax-only -I" SOURCE_DIR " a.cpp b.cpp");
 }
 
 // A copy of the template, with a line before it, under this name; and what make says to it.
