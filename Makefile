@@ -68,10 +68,12 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 # Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.
 PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/kv/*.c common/math/*.c common/base/input.c common/base/memory.c common/base/status.c))
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
+# -Wno-pedantic: extensions such as _Float16 are the author's to choose.
 mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c
+	@case '$(SRC)' in *' '*) echo "mine: '$(SRC)' has a space in its name, which make splits: rename it" >&2; exit 2 ;; esac
 	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }
 	@mkdir -p $(BUILD)/mine
-	$(COMPILE) $(PLUGIN) -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
+	$(COMPILE) $(PLUGIN) -Wno-pedantic -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
 	@echo "next: $(BUILD)/bench verify --decoder $(MINE)"
 PLUGIN := -fPIC -fvisibility=hidden
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags

@@ -21,6 +21,7 @@
 #include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
+#include "common/text/ends.h"
 #include "common/text/options.h"
 #include "common/text/sampler.h"
 #include "common/text/tokenizer.h"
@@ -67,7 +68,8 @@ typedef struct lane {
 typedef struct race {
     options o;
     model *m;
-    tokenizer *t; // NULL for a synthetic model
+    tokenizer *t; // NULL for a synthetic model, and where ids do without
+    ends ends;    // the ids that end a text
     int *prompt;
     size_t prompt_tokens, most;
     subjects of;
@@ -97,7 +99,7 @@ static void take_core(size_t index, size_t lanes)
 
 static bool at_end(const lane *l, int id)
 {
-    return l->race->t && !l->race->o.ignore_eos && id == tokenizer_end_of_text(l->race->t);
+    return !l->race->o.ignore_eos && ends_with(&l->race->ends, id);
 }
 
 // One token more; false at the end.
@@ -355,14 +357,27 @@ static status conclude(const race *r)
     return NULL;
 }
 
+// A prompt of ids does without a tokenizer.
+static status load_text(race *r)
+{
+    status failed = tokenizer_load_for(r->m, &r->t);
+    if (failed && r->o.ids) {
+        fprintf(stderr, "race: note: ids in place of text: %s\n", failed);
+        failed = NULL;
+    }
+    if (failed || r->m->synthetic)
+        return failed;
+    return ends_read(r->o.model, r->t ? tokenizer_end_of_text(r->t) : -1, &r->ends);
+}
+
 static status load(race *r)
 {
     const options *o = &r->o;
     if (!o->ids && config_is_synthetic(o->model))
         return status_fail("%s has no text: give token ids, as in --ids 1,2,3", o->model);
     status failed = model_load(o->model, &r->m);
-    if (!failed && !r->m->synthetic)
-        failed = tokenizer_load(o->model, &r->t);
+    if (!failed)
+        failed = load_text(r);
     if (failed)
         return failed;
     return o->ids ? input_ids(o->ids, strlen(o->ids), r->m->config.V, &r->prompt, &r->prompt_tokens)

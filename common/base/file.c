@@ -84,6 +84,26 @@ static status read_whole(int fd, const char *path, uint64_t size, char **bytes)
     return s;
 }
 
+status file_check_pointer(const char *path, const char *text, size_t n)
+{
+    static const char lfs[] = "version https://git-lfs";
+    if (n < FILE_POINTER_BYTES || memcmp(text, lfs, FILE_POINTER_BYTES) != 0)
+        return NULL;
+    return status_fail("%s: a Git LFS pointer in place of the file: run 'git lfs pull' there, or "
+                       "fetch the file itself",
+                       path);
+}
+
+static status check_text(const char *path, const char *text, size_t n)
+{
+    static const char *const marks[] = {"\xEF\xBB\xBF", "\xFF\xFE", "\xFE\xFF"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (n >= strlen(marks[i]) && memcmp(text, marks[i], strlen(marks[i])) == 0)
+            return status_fail("%s: begins with a byte-order mark: save it as UTF-8 without one",
+                               path);
+    return file_check_pointer(path, text, n);
+}
+
 status file_read(const char *dir, const char *name, char **bytes, size_t *n)
 {
     char path[FILE_PATH_SIZE];
@@ -98,6 +118,10 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n)
     *n = (size_t)size;
     s = read_whole(fd, path, size, bytes);
     close(fd);
+    if (s || !(s = check_text(path, *bytes, *n)))
+        return s;
+    memory_free(*bytes);
+    *bytes = NULL;
     return s;
 }
 

@@ -24,8 +24,13 @@ status file_open(const char *path, int *fd, uint64_t *bytes);
 // Reads exactly `bytes` bytes from `offset` on.
 status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t bytes);
 
+// Refuses a Git LFS pointer, by how it begins.
+enum { FILE_POINTER_BYTES = 23 };
+status file_check_pointer(const char *path, const char *text, size_t n);
+
 // All n bytes of DIR/NAME in a new array, a zero byte behind them; free it with memory_free.
-// Refused above 64 MiB. On failure *bytes is NULL.
+// Refused above 64 MiB, and if it is a Git LFS pointer or begins with a byte-order mark. On failure
+// *bytes is NULL.
 status file_read(const char *dir, const char *name, char **bytes, size_t *n);
 
 // The same from where an open stream stands; `name` is what messages call it.

@@ -10,7 +10,7 @@
 #include "common/base/file.h"
 
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that
-// selects none.
+// selects none. What GPT2Config does not know changes nothing, as in transformers.
 static const struct {
     const char *key;
     bool plain;
@@ -18,6 +18,7 @@ static const struct {
     {"scale_attn_weights", true},
     {"scale_attn_by_inverse_layer_idx", false},
     {"reorder_and_upcast_attn", false},
+    {"add_cross_attention", false},
 };
 
 static status check_heads(const char *where, const config *c)
@@ -33,7 +34,7 @@ static status read_count(const char *path, const json_t *object, const char *key
 {
     const json_t *value = json_object_get(object, key);
     if (!value)
-        return status_fail("%s: \"%s\" is missing: add it, or fetch the file again", path, key);
+        return NULL;
     if (!json_is_integer(value))
         return status_fail("%s: \"%s\" is not a whole number: correct it, or fetch the file again",
                            path, key);
@@ -45,10 +46,23 @@ static status read_count(const char *path, const json_t *object, const char *key
     return NULL;
 }
 
+// A number under its name, under its alias, or under both if they agree.
+static status read_named(const char *path, const json_t *object, const char *key, const char *alias,
+                         size_t *out)
+{
+    const json_t *one = json_object_get(object, key), *other = json_object_get(object, alias);
+    if (one && other && !json_equal(one, other))
+        return status_fail("%s: \"%s\" and \"%s\" are two names of one number, but differ: "
+                           "remove one",
+                           path, key, alias);
+    return read_count(path, object, one ? key : alias, out);
+}
+
 static status read_epsilon(const char *path, const json_t *object, float *out)
 {
     const json_t *value = json_object_get(object, "layer_norm_epsilon");
-    *out = (float)json_number_value(value); // 0 if missing or not a number
+    if (value)
+        *out = (float)json_number_value(value); // 0 if not a number
     if (!(*out > 0 && *out < 1))
         return status_fail("%s: \"layer_norm_epsilon\" is not a number between 0 and 1: give one "
                            "(GPT-2 has 1e-05)",
@@ -56,14 +70,26 @@ static status read_epsilon(const char *path, const json_t *object, float *out)
     return NULL;
 }
 
+// Absent, or one of two texts.
 static status check_text(const char *path, const json_t *object, const char *key,
                          const char *wanted, const char *or_else)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    if (text && (strcmp(text, wanted) == 0 || strcmp(text, or_else) == 0))
+    const json_t *value = json_object_get(object, key);
+    const char *text = json_string_value(value);
+    if (!value || (text && (strcmp(text, wanted) == 0 || strcmp(text, or_else) == 0)))
         return NULL;
     return status_fail("%s: \"%s\" is %s%.64s%s, not \"%s\": use a model that has it", path, key,
-                       text ? "\"" : "", text ? text : "missing", text ? "\"" : "", wanted);
+                       text ? "\"" : "", text ? text : "no text", text ? "\"" : "", wanted);
+}
+
+// Absent, null or empty: it would change what the weights mean.
+static status check_absent(const char *path, const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value || json_is_null(value) || (json_is_object(value) && json_object_size(value) == 0))
+        return NULL;
+    return status_fail("%s: \"%s\" is set, and such weights are not read here: use the plain model",
+                       path, key);
 }
 
 static status check_variant(const char *path, const json_t *object)
@@ -79,25 +105,29 @@ static status check_variant(const char *path, const json_t *object)
                             "model without it",
                             path, SWITCHES[i].key, SWITCHES[i].plain ? "true" : "false");
     }
-    return s;
+    if (!s)
+        s = check_absent(path, object, "quantization_config");
+    return s ? s : check_absent(path, object, "pruned_heads");
 }
 
 static status read_object(const char *path, const json_t *object, config *out)
 {
+    // GPT2Config's defaults, and the aliases of its attribute_map.
+    *out = (config){.L = 12, .C = 768, .H = 12, .V = 50257, .T = 1024, .eps = 1e-5f};
     const struct {
-        const char *key;
+        const char *key, *alias;
         size_t *to;
-    } counts[] = {{"n_layer", &out->L},
-                  {"n_embd", &out->C},
-                  {"n_head", &out->H},
-                  {"n_positions", &out->T},
-                  {"vocab_size", &out->V}};
+    } counts[] = {{"n_layer", "num_hidden_layers", &out->L},
+                  {"n_embd", "hidden_size", &out->C},
+                  {"n_head", "num_attention_heads", &out->H},
+                  {"n_positions", "max_position_embeddings", &out->T},
+                  {"vocab_size", "vocab_size", &out->V}};
     status s = check_variant(path, object);
     for (size_t i = 0; !s && i < sizeof counts / sizeof *counts; i++)
-        s = read_count(path, object, counts[i].key, counts[i].to);
+        s = read_named(path, object, counts[i].key, counts[i].alias, counts[i].to);
     const json_t *inner = json_object_get(object, "n_inner");
     out->F = 4 * out->C;
-    if (!s && inner && !json_is_null(inner))
+    if (!s && !json_is_null(inner))
         s = read_count(path, object, "n_inner", &out->F);
     if (!s)
         s = read_epsilon(path, object, &out->eps);
@@ -114,6 +144,15 @@ status config_read(const char *dir, config *out)
         s = file_read_json(dir, "config.json", &object);
     if (!s)
         s = read_object(path, object, out);
+    json_decref(object);
+    return s;
+}
+
+status config_read_untied(const char *dir, bool *untied)
+{
+    json_t *object;
+    status s = file_read_json(dir, "config.json", &object);
+    *untied = json_is_false(json_object_get(object, "tie_word_embeddings"));
     json_decref(object);
     return s;
 }

@@ -30,11 +30,15 @@ static inline size_t config_head_size(const config *c)
     return c->C / c->H;
 }
 
-// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). V is vocab_size here; the
-// loader replaces it by wte's rows. Refuses, naming the file and the cure, what this GPT-2 does not
-// compute (design: other activations, scaled attention variants) and values that are absent, not
-// whole numbers, zero, negative or beyond CONFIG_LARGEST.
+// Reads DIR/config.json as Hugging Face writes it (model_type gpt2). Keys that are absent have
+// GPT2Config's defaults, and its aliases (hidden_size for n_embd, ...) are known. V is vocab_size
+// here; the loader replaces it by wte's rows. Refuses, naming the file and the cure, what this
+// GPT-2 does not compute (other activations, variants of attention) and values that are not whole
+// numbers, zero, negative or beyond CONFIG_LARGEST.
 status config_read(const char *dir, config *out);
+
+// *untied: DIR/config.json says that the head has weights of its own.
+status config_read_untied(const char *dir, bool *untied);
 
 // Whether `name` is meant for config_parse_synthetic.
 bool config_is_synthetic(const char *name);

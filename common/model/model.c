@@ -2,15 +2,13 @@
 // into its place.
 #include "common/model/model.h"
 
-#include <errno.h>
 #include <sha2.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
-#include "common/model/safetensors.h"
+#include "common/model/checkpoint.h"
 #include "common/model/synthetic.h"
 
 enum {
@@ -96,12 +94,10 @@ size_t model_packed_bytes(const config *c, bool tied)
 typedef struct loader {
     model *m;
     bool tied;
-    safetensors *file; // NULL: synthetic
-    bool *used;        // (tensors in the file)
+    checkpoint *file; // NULL: synthetic
     uint64_t seed;
-    char path[FILE_PATH_SIZE]; // for messages
-    float *chunk;              // (CHUNK)
-    float *unused;             // what is left of the block
+    float *chunk;  // (CHUNK)
+    float *unused; // what is left of the block
 } loader;
 
 typedef status visitor(loader *l, const tensor *t, const char *name, size_t layer_index);
@@ -211,7 +207,8 @@ static bool all_finite(const float *values, size_t n)
     return overflow >> 31 == 0;
 }
 
-static status check_finite(const loader *l, const char *name, size_t first, size_t n)
+static status check_finite(const loader *l, const char *path, const char *name, size_t first,
+                           size_t n)
 {
     if (all_finite(l->chunk, n))
         return NULL;
@@ -220,15 +217,14 @@ static status check_finite(const loader *l, const char *name, size_t first, size
         i++;
     return status_fail("%s: tensor %s: element %zu is %f, but weights must be finite: fetch or "
                        "train the model again",
-                       l->path, name, first + i, (double)l->chunk[i]);
+                       path, name, first + i, (double)l->chunk[i]);
 }
 
-static const safetensor *find_tensor(const safetensors *file, const char *name)
+// Where lm_head.weight is the only one of the two, it is wte as well.
+static checkpoint_tensor *find_tensor(const checkpoint *file, const char *name)
 {
-    char prefixed[NAME_SIZE + sizeof "transformer."];
-    snprintf(prefixed, sizeof prefixed, "transformer.%s", name);
-    const safetensor *t = safetensors_find(file, name);
-    return t ? t : safetensors_find(file, prefixed);
+    checkpoint_tensor *t = checkpoint_find(file, name);
+    return t || strcmp(name, "wte.weight") != 0 ? t : checkpoint_find(file, "lm_head.weight");
 }
 
 // Elements first .. first + count - 1 of a tensor to the chunk.
@@ -238,8 +234,9 @@ static status fetch(loader *l, const tensor *t, const char *name, size_t first, 
         synthesize(l, t, name, first, count);
         return NULL;
     }
-    status s = safetensors_read(l->file, find_tensor(l->file, name), first, count, l->chunk);
-    return s ? s : check_finite(l, name, first, count);
+    const checkpoint_tensor *from = find_tensor(l->file, name);
+    status s = safetensors_read(from->file, from->is, first, count, l->chunk);
+    return s ? s : check_finite(l, from->path, name, first, count);
 }
 
 // Streams a tensor chunk by chunk into its place, `to`.
@@ -291,14 +288,36 @@ static const char *print_shape(const size_t *shape, size_t rank, char text[NAME_
     return text;
 }
 
-static status misshapen(const loader *l, const char *name, const safetensor *found,
-                        const size_t *shape, size_t rank)
+static status misshapen(const char *name, const checkpoint_tensor *found, const size_t *shape,
+                        size_t rank)
 {
     char is[NAME_SIZE], should_be[NAME_SIZE];
     return status_fail("%s: tensor %s has shape (%s) where config.json asks for (%s): fetch the "
                        "two files that belong together",
-                       l->path, name, print_shape(found->shape, found->rank, is),
+                       found->path, name, print_shape(found->is->shape, found->is->rank, is),
                        print_shape(shape, rank, should_be));
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+// A tensor that is missing may be there behind a prefix of somebody's own.
+static status missing(const checkpoint *file, const char *name)
+{
+    char dotted[NAME_SIZE + 1];
+    const checkpoint_tensor *t;
+    snprintf(dotted, sizeof dotted, ".%s", name);
+    for (size_t i = 0; (t = checkpoint_at(file, i)) != NULL; i++)
+        if (ends_with(t->name, dotted))
+            return status_fail("%s: tensor %s is missing, but %.128s is there: save it without its "
+                               "prefix",
+                               t->path, name, t->is->name);
+    return status_fail(
+        "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
+        checkpoint_path(file), name);
 }
 
 static status check_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
@@ -308,62 +327,57 @@ static status check_tensor(loader *l, const tensor *t, const char *name, size_t 
                              extent_size(&l->m->config, t->columns)};
     const size_t rank = t->rows == ONE ? 1 : 2;
     const size_t *shape = wanted + (2 - rank);
-    const safetensor *found = find_tensor(l->file, name);
+    checkpoint_tensor *found = find_tensor(l->file, name);
     if (!found)
-        return status_fail(
-            "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
-            l->path, name);
-    if (found->rank != rank || memcmp(found->shape, shape, rank * sizeof *shape) != 0)
-        return misshapen(l, name, found, shape, rank);
-    l->used[found - safetensors_at(l->file, 0)] = true;
+        return missing(l->file, name);
+    if (found->is->rank != rank || memcmp(found->is->shape, shape, rank * sizeof *shape) != 0)
+        return misshapen(name, found, shape, rank);
+    found->used = true;
     return NULL;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 // Masks saved beside the weights. Everything else unknown is refused: a GPT-2 with more tensors
 // than these (adapters, more layers than config.json says) would compute something else.
-static status check_unused(const loader *l)
+static status check_unused(const checkpoint *file)
 {
-    const safetensor *t;
-    for (size_t i = 0; (t = safetensors_at(l->file, i)) != NULL; i++)
-        if (!l->used[i] && !ends_with(t->name, ".attn.bias") &&
+    const checkpoint_tensor *t;
+    for (size_t i = 0; (t = checkpoint_at(file, i)) != NULL; i++)
+        if (!t->used && !ends_with(t->name, ".attn.bias") &&
             !ends_with(t->name, ".attn.masked_bias"))
             return status_fail("%s: tensor %.128s has no place in the GPT-2 of config.json: use a "
                                "plain GPT-2 checkpoint",
-                               l->path, t->name);
+                               t->path, t->is->name);
     return NULL;
 }
 
 // The rows of wte decide V, if there are as many as V may be.
-static status check_file(loader *l)
+static void read_rows(const checkpoint *file, config *c)
 {
-    const safetensor *wte = find_tensor(l->file, "wte.weight");
-    size_t count = 0;
-    while (safetensors_at(l->file, count))
-        count++;
-    if (wte && wte->rank == 2 && wte->shape[0] > 0 && wte->shape[0] <= CONFIG_LARGEST)
-        l->m->config.V = wte->shape[0];
-    l->tied = find_tensor(l->file, "lm_head.weight") == NULL;
-    l->used = memory_array(count, sizeof *l->used);
-    if (!l->used)
-        return memory_failed(l->path);
-    status s = for_each_tensor(l, check_tensor);
-    return s ? s : check_unused(l);
+    const checkpoint_tensor *wte = find_tensor(file, "wte.weight");
+    if (wte && wte->is->rank == 2 && wte->is->shape[0] > 0 && wte->is->shape[0] <= CONFIG_LARGEST)
+        c->V = wte->is->shape[0];
 }
 
 static status open_directory(loader *l)
 {
+    bool untied;
     status s = config_read(l->m->name, &l->m->config);
     if (!s)
-        s = file_path(l->m->name, "model.safetensors", l->path);
+        s = config_read_untied(l->m->name, &untied);
     if (!s)
-        s = safetensors_open(l->path, &l->file);
-    return s ? s : check_file(l);
+        s = checkpoint_open(l->m->name, &l->file);
+    if (s)
+        return s;
+    read_rows(l->file, &l->m->config);
+    const bool head = checkpoint_find(l->file, "lm_head.weight");
+    l->tied = !head || !checkpoint_find(l->file, "wte.weight");
+    if (untied && !head)
+        return status_fail(
+            "%s: \"tie_word_embeddings\" is false in config.json, but lm_head.weight "
+            "is missing: fetch the files that belong together",
+            checkpoint_path(l->file));
+    s = for_each_tensor(l, check_tensor);
+    return s ? s : check_unused(l->file);
 }
 
 static status open_source(loader *l)
@@ -373,7 +387,6 @@ static status open_source(loader *l)
     if (!m->synthetic)
         return open_directory(l);
     l->tied = true;
-    snprintf(l->path, sizeof l->path, "%s", m->name);
     return config_parse_synthetic(m->name, &m->config, &l->seed);
 }
 
@@ -425,8 +438,7 @@ status model_load(const char *name, model **out)
         model_free(l->m);
     else
         *out = l->m;
-    safetensors_close(l->file);
-    memory_free(l->used);
+    checkpoint_close(l->file);
     memory_free(l->chunk);
     memory_free(l);
     return s;
@@ -470,11 +482,18 @@ static status digest_synthetic(const model *m, char hex[65])
 
 status model_digest(const model *m, char hex[65])
 {
-    char path[FILE_PATH_SIZE];
-    if (m->synthetic)
-        return digest_synthetic(m, hex);
-    status s = file_path(m->name, "model.safetensors", path);
-    if (!s && !SHA256File(path, hex))
-        s = status_fail("%s: %s: put the file back, or name another model", path, strerror(errno));
-    return s;
+    return m->synthetic ? digest_synthetic(m, hex) : checkpoint_digest(m->name, hex);
+}
+
+status model_peek(const char *dir, config *out)
+{
+    checkpoint *file;
+    status s = config_read(dir, out);
+    if (!s)
+        s = checkpoint_open(dir, &file);
+    if (s)
+        return s;
+    read_rows(file, out);
+    checkpoint_close(file);
+    return NULL;
 }

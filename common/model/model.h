@@ -54,12 +54,15 @@ typedef struct model {
 // The directory of the model used when none is named.
 const char *model_default(void);
 
-// Loads a directory as Hugging Face publishes it (config.json, model.safetensors) or generates
-// "synthetic:..." (design, section 7). F32, F16, BF16 are widened exactly. On failure *out is NULL
-// and the message names file, tensor and cure.
+// Loads a directory as Hugging Face publishes it (config.json, model.safetensors or shards) or
+// generates "synthetic:..." (design, section 7). F32, F16, BF16 are widened exactly. On failure
+// *out is NULL and the message names file, tensor and cure.
 status model_load(const char *name, model **out);
 
 void model_free(model *m);
+
+// The numbers of a directory's model, without its weights: V is that of wte, as when it is loaded.
+status model_peek(const char *dir, config *out);
 
 // The name to show: a directory of this project without the path before it.
 const char *model_label(const model *m);
@@ -68,8 +71,8 @@ const char *model_label(const model *m);
 // streams for one token's linear layers.
 size_t model_packed_bytes(const config *c, bool tied);
 
-// Hexadecimal SHA-256 that names these weights: of model.safetensors, or of the synthetic model's
-// canonical name. 65 bytes with its zero.
+// Hexadecimal SHA-256 that names these weights: of their files (common/model/checkpoint.h), or of
+// the synthetic model's canonical name. 65 bytes with its zero.
 status model_digest(const model *m, char hex[65]);
 
 #endif

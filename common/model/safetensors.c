@@ -18,6 +18,7 @@
 enum {
     LENGTH_BYTES = 8,         // the header's length, before the header
     HEADER_BYTES = 100000000, // the format's own limit
+    HEADER_READ = 1 << 22,    // ours: 40,000 tensors, at 40 times that in memory
     PIECE = 1 << 15,          // 16-bit numbers widened at a time
 };
 
@@ -218,6 +219,14 @@ static status parse_header(safetensors *file, uint64_t bytes)
     return s;
 }
 
+static status check_beginning(const safetensors *file, uint64_t file_bytes)
+{
+    char text[FILE_POINTER_BYTES];
+    const size_t n = file_bytes < sizeof text ? (size_t)file_bytes : sizeof text;
+    status s = file_read_at(file->fd, file->path, 0, text, n);
+    return s ? s : file_check_pointer(file->path, text, n);
+}
+
 static status read_header(safetensors *file)
 {
     uint64_t file_bytes, header_bytes;
@@ -227,7 +236,9 @@ static status read_header(safetensors *file)
     if (file_bytes < LENGTH_BYTES)
         return status_fail("%s: only %llu bytes long, so not a safetensors file: " AGAIN,
                            file->path, (unsigned long long)file_bytes);
-    s = file_read_at(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
+    s = check_beginning(file, file_bytes);
+    if (!s)
+        s = file_read_at(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
     if (s)
         return s;
     if (header_bytes < 2 || header_bytes > HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES)
@@ -236,6 +247,10 @@ static status read_header(safetensors *file)
                            "not a safetensors file: " AGAIN,
                            file->path, (unsigned long long)header_bytes,
                            (unsigned long long)file_bytes, HEADER_BYTES);
+    if (header_bytes > HEADER_READ)
+        return status_fail("%s: a header of %llu bytes, where a GPT-2's has some 100 for each "
+                           "tensor, and at most %d are read: save the model anew",
+                           file->path, (unsigned long long)header_bytes, HEADER_READ);
     s = parse_header(file, header_bytes);
     return s ? s : read_entries(file, LENGTH_BYTES + header_bytes, file_bytes);
 }

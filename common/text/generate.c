@@ -16,6 +16,7 @@
 #include "common/base/size.h"
 #include "common/base/version.h"
 #include "common/math/numeric.h"
+#include "common/text/ends.h"
 #include "common/text/figures.h"
 #include "common/text/options.h"
 #include "common/text/sampler.h"
@@ -31,7 +32,8 @@ typedef struct run {
     char *read; // text, if it had to be read
     model *model;
     kv_spec spec;
-    tokenizer *tokenizer; // NULL for a synthetic model
+    tokenizer *tokenizer; // NULL for a synthetic model, and where ids do without
+    ends ends;            // the ids that end a text
     sampler *sampler;
     decoder *decoder;
     npy_writer *logits; // NULL unless wanted
@@ -100,20 +102,28 @@ static status read_prompt(run *r)
     return s;
 }
 
+// A prompt of ids does without a tokenizer: then ids are written in place of text.
+static status load_text(run *r)
+{
+    status s = tokenizer_load_for(r->model, &r->tokenizer);
+    if (s && r->options.ids) {
+        fprintf(stderr, "%s: note: ids in place of text: %s\n", r->api->name, s);
+        s = NULL;
+    }
+    if (s || r->model->synthetic)
+        return s;
+    return ends_read(r->options.model, r->tokenizer ? tokenizer_end_of_text(r->tokenizer) : -1,
+                     &r->ends);
+}
+
 static status load(run *r)
 {
-    const char *name = r->options.model;
     uint64_t start = clock_ns();
-    status s = model_load(name, &r->model);
-    if (!s && !r->model->synthetic)
-        s = tokenizer_load(name, &r->tokenizer);
+    status s = model_load(r->options.model, &r->model);
+    if (!s)
+        s = load_text(r);
     r->report.load_ns = clock_ns() - start;
-    if (s || !r->tokenizer || tokenizer_size(r->tokenizer) <= r->model->config.V)
-        return s;
-    return status_fail("%s: merges.txt (or tokenizer.json) makes %zu tokens, but wte in "
-                       "model.safetensors has only %zu "
-                       "rows: take both files from the same model",
-                       name, tokenizer_size(r->tokenizer), r->model->config.V);
+    return s;
 }
 
 static status tokenize(run *r)
@@ -231,9 +241,8 @@ static status extend(run *r)
 // Whether the latest id ends the text.
 static bool at_end_of_text(const run *r)
 {
-    return r->tokenizer && !r->options.ignore_eos && r->report.generated > 0 &&
-           r->ids[r->report.prompt + r->report.generated - 1] ==
-               tokenizer_end_of_text(r->tokenizer);
+    return !r->options.ignore_eos && r->report.generated > 0 &&
+           ends_with(&r->ends, r->ids[r->report.prompt + r->report.generated - 1]);
 }
 
 // Writes the latest id out as it is: its bytes may be a part of a character, which the next ones

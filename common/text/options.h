@@ -17,7 +17,7 @@ typedef struct options {
     size_t tokens;      // to generate at most
     sampling sampling;
     const char *kv;       // how keys and values are kept (common/kv/spec.h), or NULL: plain
-    bool ignore_eos;      // go on past <|endoftext|>
+    bool ignore_eos;      // go on past the end of the text
     bool print_ids, json; // what standard output holds instead of text
     const char *logits;   // path of the matrix to write, or NULL
     const char *all_logits;

@@ -1,5 +1,5 @@
 // build/tokenize: standard input to token ids, one a line, and with --decode back to the same
-// bytes.
+// bytes. With --check: what was understood of a model's tokenizer.
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -11,12 +11,14 @@
 #include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/model/model.h"
+#include "common/text/check.h"
 #include "common/text/tokenizer.h"
 
 enum { USAGE_ERROR = 2 };
 
 typedef struct options {
     const char *model;
+    const char *checked; // the model of --check, or NULL
     bool decode, help;
 } options;
 
@@ -24,10 +26,13 @@ static status print_help(void)
 {
     printf(
         "Usage: tokenize [-m DIR] [--decode] < INPUT\n"
+        "       tokenize --check DIR\n"
         "Prints the token ids of standard input, one a line. Any bytes will do; none is lost.\n\n"
-        "  -m, --model DIR  whose tokenizer: merges.txt, or else tokenizer.json\n"
+        "  -m, --model DIR  whose tokenizer: tokenizer.json, or else vocab.json and merges.txt\n"
         "                   (default: %s)\n"
         "      --decode     read ids, print the bytes they stand for\n"
+        "      --check DIR  say what was understood of that model's tokenizer and whether it fits\n"
+        "                   the model, and try texts of each kind there and back; reads no input\n"
         "  -h, --help       show this and exit\n",
         model_default());
     return NULL;
@@ -39,6 +44,7 @@ static bool parse(int argc, char **argv, options *o)
     static const struct option known[] = {
         {"model", required_argument, NULL, 'm'},
         {"decode", no_argument, NULL, 'd'},
+        {"check", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -47,6 +53,8 @@ static bool parse(int argc, char **argv, options *o)
             return false; // getopt_long has named it
         if (c == 'm')
             o->model = optarg;
+        if (c == 'c')
+            o->checked = optarg;
         o->decode |= c == 'd';
         o->help |= c == 'h';
     }
@@ -102,7 +110,7 @@ int main(int argc, char **argv)
     options o = {.model = model_default()};
     if (!parse(argc, argv, &o))
         return USAGE_ERROR;
-    status s = o.help ? print_help() : run(&o);
+    status s = o.help ? print_help() : o.checked ? check_tokenizer(o.checked, stdout) : run(&o);
     if (!s && (fflush(stdout) != 0 || ferror(stdout)))
         s = status_fail("standard output: cannot be written: %s: make room, or write elsewhere",
                         strerror(errno));

@@ -64,7 +64,8 @@ static const char *content(const char *path, size_t *n)
         text = "{\n  \"model_type\": \"gpt2\"\n}\n";
     else if (strcmp(name, "merges.txt") == 0 && !strstr(path, "/no-merges/"))
         text = "#version: 0.2\n";
-    else if (strcmp(name, "vocab.json") == 0 || strcmp(name, "tokenizer.json") == 0)
+    else if (strcmp(name, "vocab.json") == 0 ||
+             (strcmp(name, "tokenizer.json") == 0 && strstr(path, "/no-merges/")))
         text = "{}\n";
     *n = text ? strlen(text) : 0;
     return text;
@@ -98,6 +99,27 @@ static void serve(int client, const char *path, size_t first)
     }
     if (strncmp(path, "/whole-only/", 12) == 0)
         first = 0;
+    if (strncmp(path, "/elsewhere/", 11) == 0) {
+        dprintf(client,
+                "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/good/%s\r\n"
+                "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                port, path + 11);
+        return;
+    }
+    if (strncmp(path, "/silent/", 8) == 0) {
+        sleep(60);
+        return;
+    }
+    if (strncmp(path, "/endless/", 9) == 0 && strstr(path, "config.json")) {
+        dprintf(client, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        while (write(client, weights(), WEIGHTS) > 0)
+            ;
+        return;
+    }
+    if (strncmp(path, "/huge/", 6) == 0 && strstr(path, "config.json")) {
+        answer(client, "200 OK", body, (size_t)1 << 40, n);
+        return;
+    }
     if (first > 0 && first < n)
         snprintf(code, sizeof code, "206 Partial Content\r\nContent-Range: bytes %zu-%zu/%zu",
                  first, n - 1, n);
@@ -309,6 +331,86 @@ Test(fetch, nobody_there)
     waitpid(server, NULL, 0);
     cr_assert_eq(fetch("good", "a/b"), 1, "%s", output);
     assert_said("Run this again");
+}
+
+// ---- Limits, and nothing but https ----
+
+Test(fetch, a_redirection_to_http_is_not_followed)
+{
+    cr_assert_eq(fetch("elsewhere", "a/b"), 1, "%s", output);
+    assert_said("only https");
+    cr_assert_eq(run("! find . -type f | grep -v fetch.sh"), 0, "left behind: %s", output);
+}
+
+Test(fetch, http_over_a_network_is_refused)
+{
+    static const char *const urls[] = {"http://example.com", "http://127.0.0.1.example.com",
+                                       "ftp://example.com",  "file:///etc",
+                                       "example.com",        "http://localhost.example.com/"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        cr_assert_eq(run("MODEL_URL=%s ./fetch.sh gpt2", urls[i]), 2, "%s: %s", urls[i], output);
+        assert_said("only https");
+    }
+}
+
+Test(fetch, a_file_that_says_it_is_too_long_is_not_fetched)
+{
+    cr_assert_eq(fetch("huge", "a/b"), 1, "%s", output);
+    assert_said("config.json: larger than 67108864 bytes");
+    assert_size("a/b/config.json.part", -1);
+}
+
+// It says no length: what is written is what counts.
+Test(fetch, an_endless_file_is_cut_and_removed)
+{
+    cr_assert_eq(fetch("endless", "a/b"), 1, "%s", output);
+    assert_said("config.json: larger than 67108864 bytes, removed");
+    assert_size("a/b/config.json.part", -1);
+    assert_size("a/b/config.json", -1);
+}
+
+Test(fetch, a_silent_server_is_given_up)
+{
+    setenv("PATIENCE", "1", 1);
+    cr_assert_eq(fetch("silent", "a/b"), 1, "%s", output);
+    assert_said("less than 1 kB/s for 1 s");
+}
+
+// ---- Pins ----
+
+Test(fetch, files_without_a_digest_are_said_to_be_unpinned)
+{
+    cr_assert_eq(fetch("good", "a/b"), 0, "%s", output);
+    assert_said("config.json: fetched, unpinned: its SHA-256 is ");
+    assert_said("merges.txt: fetched, unpinned: its SHA-256 is ");
+    assert_said("model.safetensors: fetched, verified");
+    cr_assert_eq(run("cd a/b && sha256sum * >../../sums"), 0, "%s", output);
+    setenv("SHA256SUMS", "sums", 1);
+    cr_assert_eq(fetch("good", "a/b"), 0, "%s", output);
+    assert_said("config.json: already here, verified");
+    assert_said("merges.txt: already here, verified");
+    cr_assert_eq(run("sed -i 's/^......\\(.*config.json\\)/000000\\1/' sums; rm a/b/config.json"),
+                 0, "%s", output);
+    cr_assert_eq(fetch("good", "a/b"), 1, "%s", output);
+    assert_said("config.json: not the file expected (SHA-256 000000");
+    cr_assert_eq(run("cp a/b/model.safetensors x; sha256sum x | sed s/x/model.safetensors/ >sums; "
+                     "no_proxy='*' SHA256SUMS=sums MODEL_URL=http://127.0.0.1:%d/good "
+                     "./fetch.sh a/b",
+                     port),
+                 0, "%s", output); // the weights, too, by the list
+    assert_said("model.safetensors: already here, verified");
+    setenv("SHA256SUMS", "no-such-file", 1);
+    cr_assert_eq(fetch("good", "a/b"), 2, "%s", output);
+    assert_said("SHA256SUMS=");
+}
+
+Test(fetch, a_revision_is_asked_for)
+{
+    setenv("REVISION", "0123abcd", 1);
+    cr_assert_eq(fetch("page", "a/b"), 1, "%s", output);
+    assert_said("/a/b/resolve/0123abcd/");
+    setenv("REVISION", "../x", 1);
+    cr_assert_eq(fetch("good", "a/b"), 2, "%s", output);
 }
 
 Test(fetch, usage)

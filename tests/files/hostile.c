@@ -94,11 +94,28 @@ static void refuse_tokenizer(const char *name, char *text, size_t most, const ch
 Test(hostile, lists_of_no_merges_make_no_tables)
 {
     enum { SIZE = 1 << 20, TABLES = 16 << 10 };
+    char *vocabulary = support_vocabulary("a b\n"), head[8192];
+    support_write(support_folder, "vocab.json", vocabulary, strlen(vocabulary));
     refuse_tokenizer("merges.txt", repeat("", "\n", "", SIZE), 4 * SIZE + TABLES,
                      "merges.txt: line 1|blank");
     unlink("merges.txt");
-    refuse_tokenizer("tokenizer.json", repeat("{\"model\": {\"merges\": [0", ",0", "]}}", SIZE),
-                     8 * SIZE + TABLES, "tokenizer.json: merge 0");
+    snprintf(head, sizeof head,
+             "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+             "\"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": %s, \"merges\": [0",
+             vocabulary);
+    refuse_tokenizer("tokenizer.json", repeat(head, ",0", "]}}", SIZE), 8 * SIZE + TABLES,
+                     "tokenizer.json: merge 0");
+    free(vocabulary);
+}
+
+// A vocabulary whose one id is huge, or whose ids have gaps, makes no table of that size.
+Test(hostile, ids_far_apart_make_no_tables)
+{
+    support_write(support_folder, "merges.txt", "a b\n", 4);
+    refuse_tokenizer("vocab.json", strdup("{\"a\": 2000000000}"), 64 << 10,
+                     "vocab.json|2000000000|without a gap");
+    refuse_tokenizer("vocab.json", strdup("{\"a\": 9223372036854775807, \"b\": 0}"), 64 << 10,
+                     "vocab.json|without a gap");
 }
 
 // A vocabulary of fewer than 10 took every digit for an id.

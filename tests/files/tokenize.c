@@ -172,3 +172,68 @@ Test(tokenize, full_disk)
         fclose(full);
     }
 }
+
+// What --check says, with the exit status.
+static result run_check(const char *dir)
+{
+    char *argv[] = {"tokenize", "--check", (char *)dir, NULL};
+    return run_tokenize(argv, "", 0, NULL);
+}
+
+static void expect_line(const result *r, const char *part)
+{
+    cr_assert_not_null(strstr(r->out, part), "no \"%s\" in: %s", part, r->out);
+}
+
+Test(tokenize, check_says_what_was_understood)
+{
+    result r = run_check(model_default());
+    cr_assert_eq(r.code, 0, "%s", r.messages);
+    expect_line(&r, "files:         merges.txt, known to be OpenAI's");
+    expect_line(&r, "tokens:        2048, of them 256 bytes; 1791 merges");
+    expect_line(&r, "added tokens:  none");
+    expect_line(&r, "a text ends:   at id 2047");
+    expect_line(&r, "model:         fits its 2048 rows of wte");
+    expect_line(&r, "all 256 bytes, and each of the 2048 tokens come back");
+    release(&r);
+    r = run_check(SOURCE_DIR "/tests/reference/gpt2");
+    cr_assert_eq(r.code, 0, "%s", r.messages);
+    expect_line(&r, "files:         vocab.json and merges.txt");
+    expect_line(&r, "model:         none here");
+    release(&r);
+}
+
+Test(tokenize, check_shows_added_tokens_and_the_space)
+{
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    support_write_tokenizer(dir, "a b\n");
+    const char added[] = "{\"<|user|>\": 258}", spaced[] = "{\"add_prefix_space\": true}",
+               end[] = "{\"eos_token_id\": [257, 999]}";
+    support_write(dir, "added_tokens.json", added, strlen(added));
+    support_write(dir, "tokenizer_config.json", spaced, strlen(spaced));
+    support_write(dir, "generation_config.json", end, strlen(end));
+    result r = run_check(dir);
+    cr_assert_eq(r.code, 0, "%s", r.messages);
+    expect_line(&r, "added tokens:  <|user|> = 258");
+    expect_line(&r, "a space before each piece (add_prefix_space)");
+    expect_line(&r, "a text ends:   at id 257, 999 (not a token: never)");
+    expect_line(&r, "come back");
+    release(&r);
+    support_remove_dir(dir);
+}
+
+Test(tokenize, check_refuses_by_name)
+{
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    const char other[] = "{\"normalizer\": {\"type\": \"NFC\"}}";
+    support_write(dir, "tokenizer.json", other, strlen(other));
+    check_refused(run_check(dir), 1, "tokenizer.json|\"normalizer\" is NFC");
+    support_remove_dir(dir);
+    check_refused(run_check("/no/such"), 1, "/no/such|neither");
+    char *argv[] = {"tokenize", "--check", NULL};
+    result r = run_tokenize(argv, "", 0, NULL);
+    cr_assert_eq(r.code, 2, "%s", r.messages);
+    release(&r);
+}

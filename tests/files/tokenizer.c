@@ -20,6 +20,8 @@
 
 enum { GPT2_TOKENS = 50257 };
 
+TestSuite(tokenizer, .init = support_enter_folder, .fini = support_leave_folder);
+
 // ---- Helpers ----
 
 static tokenizer *load(const char *dir)
@@ -30,12 +32,12 @@ static tokenizer *load(const char *dir)
     return t;
 }
 
-// A tokenizer whose only merges file says this.
+// A tokenizer whose merges.txt says this, and whose vocab.json has what these lines make.
 static status load_merges(const char *merges, tokenizer **t)
 {
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
-    support_write(dir, "merges.txt", merges, strlen(merges));
+    support_write_tokenizer(dir, merges);
     status s = tokenizer_load(dir, t);
     support_remove_dir(dir);
     return s;
@@ -118,8 +120,11 @@ static void check_tokenizer_json(bool split)
     char dir[SUPPORT_PATH];
     support_make_dir(dir);
     json_t *vocab = json_load_file(GPT2 "/vocab.json", 0, NULL);
-    json_t *root = json_pack("{s:{s:s,s:o,s:o}}", "model", "type", "BPE", "vocab", vocab, "merges",
-                             gpt2_merges(split));
+    json_t *byte_level =
+        json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1);
+    json_t *root =
+        json_pack("{s:O,s:o,s:{s:s,s:o,s:o}}", "pre_tokenizer", byte_level, "decoder", byte_level,
+                  "model", "type", "BPE", "vocab", vocab, "merges", gpt2_merges(split));
     char *text = json_dumps(root, JSON_ENSURE_ASCII);
     support_write(dir, "tokenizer.json", text, strlen(text));
     free(text);
@@ -213,28 +218,13 @@ Test(tokenizer, no_text_has_no_ids)
 
 // ---- The words ----
 
-// How GPT-2's files spell a byte (bytes_to_unicode in openai/gpt-2, src/encoder.py), in UTF-8.
-static void spell(unsigned char byte, char out[3])
-{
-    int code = 256;
-    for (int b = 0; b <= byte; b++) {
-        bool visible = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        if (b == byte && visible)
-            code = b;
-        else if (b < byte && !visible)
-            code++;
-    }
-    snprintf(out, 3, code < 128 ? "%c" : "%c%c", code < 128 ? code : 0xC0 | code >> 6,
-             0x80 | (code & 0x3F));
-}
-
 // Whether the boundary of left and right lies within a word: then, and only then, a merge across it
 // takes place.
 static bool is_one_word(const char *left, const char *right)
 {
     char text[64], merges[16], a[3], b[3];
-    spell((unsigned char)left[strlen(left) - 1], a);
-    spell((unsigned char)right[0], b);
+    support_spell((unsigned char)left[strlen(left) - 1], a);
+    support_spell((unsigned char)right[0], b);
     snprintf(merges, sizeof merges, "%s %s\n", a, b);
     int n = snprintf(text, sizeof text, "%s%s", left, right);
     tokenizer *t;
@@ -423,28 +413,18 @@ Test(tokenizer, bad_merges_are_refused)
     static const struct {
         const char *merges, *parts; // what the message must hold
     } cases[] = {
-        {"", "merges.txt|0 merges"},
-        {"#version: 0.2\n", "merges.txt|0 merges"},
-        {"#version: 0.2", "merges.txt|0 merges"},
         {"a b\r\nab c\r\n", "merges.txt|line 1|CR LF"},
         {"#version: 0.2\r\na b\r\n", "merges.txt|line 2|CR LF"},
         {"a b\nab c", "merges.txt|line 2|cut short"},
+        {"#version: 0.2", "merges.txt|line 1|cut short"},
         {"a b\n\nab c\n", "merges.txt|line 2|blank line"},
         {"#version: 0.2\na b\n\n", "merges.txt|line 3|blank line"},
         {"a b\nabc\n", "merges.txt|line 2|space between"},
-        {"a b\na b c\n", "merges.txt|line 2|alphabet"},
-        {"a b\n c\n", "merges.txt|line 2|alphabet"},
-        {"a b\nc \n", "merges.txt|line 2|alphabet"},
-        {"a b\na \x7F\n", "merges.txt|line 2|alphabet"},
-        {"a b\na \xC2\xAD\n", "merges.txt|line 2|alphabet"},
-        {"a b\na \xC5\x84\n", "merges.txt|line 2|alphabet"}, // U+0144: one beyond the last
-        {"a b\na \xC1\xA1\n", "merges.txt|line 2|alphabet"}, // overlong
-        {"a b\na \xC4\n", "merges.txt|line 2|alphabet"},     // cut short
-        {"a b\na \xE6\xBC\xA2\n", "merges.txt|line 2|alphabet"},
-        {"a b\nac d\n", "merges.txt|line 2|no earlier merge"},
-        {"a b\nc de\n", "merges.txt|line 2|no earlier merge"},
+        {"a b\na b c\n", "merges.txt|line 2|space between"},
+        {"a b\n c\n", "merges.txt|line 2|\"\" is not in the vocabulary"},
+        {"a b\nac d\n", "merges.txt|line 2|\"ac\" is not in the vocabulary"},
+        {"a b\nc de\n", "merges.txt|line 2|\"de\" is not in the vocabulary"},
         {"a b\nb c\na b\n", "merges.txt|line 3|there already"},
-        {"a b\nb c\nab c\na bc\n", "merges.txt|line 4|there already"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tokenizer *t;
@@ -454,111 +434,61 @@ Test(tokenizer, bad_merges_are_refused)
     }
 }
 
-Test(tokenizer, a_merge_may_not_make_the_end_of_text)
-{
-    tokenizer *t;
-    support_assert_refused(
-        load_merges("< |\ne n\nd o\nf t\ne x\nt |\nen do\nft ex\nendo ftex\n<| endoftex\nt| >\n"
-                    "<|endoftex t|>\n",
-                    &t),
-        "merges.txt|<|endoftext");
-}
-
-// Loads a directory of one or two files.
-static status load_files(const char *merges, const char *name, const char *json)
+// Loads a directory of merges.txt and vocab.json.
+static status load_files(const char *merges, const char *vocabulary)
 {
     char dir[SUPPORT_PATH];
     tokenizer *t;
     support_make_dir(dir);
-    if (merges)
-        support_write(dir, "merges.txt", merges, strlen(merges));
-    support_write(dir, name, json, strlen(json));
+    support_write(dir, "merges.txt", merges, strlen(merges));
+    support_write(dir, "vocab.json", vocabulary, strlen(vocabulary));
     status s = tokenizer_load(dir, &t);
     tokenizer_free(t);
     support_remove_dir(dir);
     return s;
 }
 
-Test(tokenizer, bad_tokenizer_json_is_refused)
+// The vocabulary of "a b" with one key's value changed: to `value`, or to another key.
+static void check_vocabulary(const char *key, json_t *value, const char *new_key, const char *parts)
 {
-    static const struct {
-        const char *json, *parts;
-    } cases[] = {
-        {"", "tokenizer.json|JSON"},
-        {"{\"model\":{\"merges\":[\"a b\"", "tokenizer.json|line 1|JSON"},
-        {"{\"model\":{\"merges\":[\"a b\"],\"merges\":[\"a b\"]}}",
-         "tokenizer.json|JSON|duplicate"},
-        {"[]", "tokenizer.json|no object"},
-        {"{\"model\":{}}", "tokenizer.json|0 merges"},
-        {"{\"model\":{\"merges\":[]}}", "tokenizer.json|0 merges"},
-        {"{\"model\":{\"merges\":{\"a\":1}}}", "tokenizer.json|0 merges"},
-        {"{\"model\":{\"merges\":[\"a b\",7]}}", "tokenizer.json|merge 1|neither"},
-        {"{\"model\":{\"merges\":[[\"a\"]]}}", "tokenizer.json|merge 0|neither"},
-        {"{\"model\":{\"merges\":[[\"a\",\"b\",\"c\"]]}}", "tokenizer.json|merge 0|neither"},
-        {"{\"model\":{\"merges\":[[\"a\",1]]}}", "tokenizer.json|merge 0|neither"},
-        {"{\"model\":{\"merges\":[[\"\",\"a\"]]}}", "tokenizer.json|merge 0|alphabet"},
-        {"{\"model\":{\"merges\":[\"ab\"]}}", "tokenizer.json|merge 0|space between"},
-        {"{\"model\":{\"merges\":[\"\"]}}", "tokenizer.json|merge 0|blank"},
-        {"{\"model\":{\"merges\":[\"a b\",[\"a\",\"b\"]]}}",
-         "tokenizer.json|merge 1|there already"},
-        {"{\"model\":{\"merges\":[\"a b\"],\"vocab\":{}}}", "tokenizer.json|0 tokens|258"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        support_assert_refused(load_files(NULL, "tokenizer.json", cases[i].json), cases[i].parts);
-}
-
-// The vocabulary that the merge "a b" asks for, with one key's value changed: to `value`, or to
-// another key.
-static char *vocabulary(const char *key, json_t *value, const char *new_key)
-{
-    json_t *all = json_object();
-    const bool visible_first[] = {true, false};
-    int id = 0;
-    for (size_t pass = 0; pass < 2; pass++)
-        for (int byte = 0; byte < 256; byte++) {
-            char spelled[3];
-            spell((unsigned char)byte, spelled);
-            bool visible = (unsigned char)spelled[0] < 0xC4;
-            if (visible == visible_first[pass])
-                json_object_set_new(all, spelled, json_integer(id++));
-        }
-    json_object_set_new(all, "ab", json_integer(256));
-    json_object_set_new(all, "<|endoftext|>", json_integer(257));
+    char *text = support_vocabulary("a b\n");
+    json_t *all = json_loads(text, 0, NULL);
+    free(text);
     if (new_key) {
         json_object_set(all, new_key, json_object_get(all, key));
         json_object_del(all, key);
     } else if (key)
         json_object_set_new(all, key, value);
-    char *text = json_dumps(all, 0);
+    text = json_dumps(all, 0);
     json_decref(all);
-    return text;
-}
-
-static void check_vocabulary(const char *key, json_t *value, const char *new_key, const char *parts)
-{
-    char *json = vocabulary(key, value, new_key);
-    status s = load_files("a b\n", "vocab.json", json);
+    status s = load_files("a b\n", text);
+    free(text);
     if (parts)
         support_assert_refused(s, parts);
     else
         cr_assert_null(s, "%s", s);
-    free(json);
 }
 
-Test(tokenizer, vocabulary_must_agree)
+Test(tokenizer, bad_vocabularies_are_refused)
 {
     check_vocabulary(NULL, NULL, NULL, NULL);
-    check_vocabulary("ab", json_integer(255), NULL, "vocab.json|id 255");
-    check_vocabulary("ab", json_integer(258), NULL, "vocab.json|id 258");
-    check_vocabulary("ab", json_integer(-1), NULL, "vocab.json|id -1");
-    check_vocabulary("ab", json_string("256"), NULL, "vocab.json|not a whole number");
-    check_vocabulary("ab", NULL, "ba", "vocab.json|id 256");
-    check_vocabulary("ab", NULL, "abc", "vocab.json|id 256");
-    check_vocabulary("ab", NULL, "a", "vocab.json|257 tokens|258");
-    check_vocabulary("ab", NULL, "a\n", "vocab.json|id 256");
-    check_vocabulary("<|pad|>", json_integer(258), NULL, "vocab.json|259 tokens|258");
-    support_assert_refused(load_files("a b\n", "vocab.json", "{"), "vocab.json|JSON");
-    support_assert_refused(load_files("a b\n", "vocab.json", "[]"), "vocab.json|no object");
+    check_vocabulary("ab", json_integer(255), NULL, "vocab.json|id 255|another token");
+    check_vocabulary("ab", json_integer(258), NULL, "vocab.json|\"ab\"|id 258|0 to 257");
+    check_vocabulary("ab", json_integer(-1), NULL, "vocab.json|\"ab\"|id -1");
+    check_vocabulary("ab", json_string("256"), NULL, "vocab.json|\"ab\"|not a whole number");
+    check_vocabulary("ab", json_real(256), NULL, "vocab.json|\"ab\"|not a whole number");
+    check_vocabulary("ab", NULL, "ba", "merges.txt|line 1|vocabulary");
+    check_vocabulary("ab", NULL, "abc", "merges.txt|line 1|vocabulary");
+    check_vocabulary("a", NULL, "ac", "vocab.json|no token for byte 97|alphabet");
+    check_vocabulary("ab", NULL, "a\n", "vocab.json|alphabet");
+    check_vocabulary("ab", NULL, "", "vocab.json|alphabet");
+    check_vocabulary("ab", NULL, "\x7F", "vocab.json|alphabet");
+    check_vocabulary("ab", NULL, "\xC2\xAD", "vocab.json|alphabet");
+    check_vocabulary("ab", NULL, "\xC5\x84", "vocab.json|alphabet"); // U+0144: beyond the last
+    check_vocabulary("ab", NULL, "\xE6\xBC\xA2", "vocab.json|alphabet");
+    support_assert_refused(load_files("a b\n", "{"), "vocab.json|JSON");
+    support_assert_refused(load_files("a b\n", "[]"), "vocab.json|no object");
+    support_assert_refused(load_files("a b\n", "{}"), "vocab.json|no token for byte 0");
 }
 
 Test(tokenizer, missing_files_are_named)
@@ -596,24 +526,11 @@ static size_t run_with_failure(const char *dir, size_t n)
     return allocations;
 }
 
-static void check_allocations(const char *merges, const char *name, const char *json)
-{
-    char dir[SUPPORT_PATH];
-    support_make_dir(dir);
-    if (merges)
-        support_write(dir, "merges.txt", merges, strlen(merges));
-    support_write(dir, name, json, strlen(json));
-    const size_t allocations = run_with_failure(dir, 0);
-    cr_assert_gt(allocations, 10);
-    for (size_t n = 1; n <= allocations; n++)
-        run_with_failure(dir, n);
-    support_remove_dir(dir);
-}
-
 Test(tokenizer, failed_allocations_are_clean)
 {
-    char *json = vocabulary(NULL, NULL, NULL);
-    check_allocations("a b\n", "vocab.json", json);
-    free(json);
-    check_allocations(NULL, "tokenizer.json", "{\"model\":{\"merges\":[\"a b\",[\"ab\",\"ab\"]]}}");
+    support_write_tokenizer(support_folder, "a b\nab ab\n");
+    const size_t allocations = run_with_failure(support_folder, 0);
+    cr_assert_gt(allocations, 10);
+    for (size_t n = 1; n <= allocations; n++)
+        run_with_failure(support_folder, n);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/text/check.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -93,14 +94,5 @@ int fuzz_done(status s)
 
 void fuzz_round_trip(const tokenizer *t, const char *text, size_t n)
 {
-    int *ids;
-    size_t count, length, at = 0;
-    assert(!tokenizer_encode(t, text, n, &ids, &count));
-    for (size_t i = 0; i < count; i++) {
-        const char *bytes = tokenizer_decode(t, ids[i], &length);
-        assert(bytes && length <= n - at && memcmp(bytes, text + at, length) == 0);
-        at += length;
-    }
-    assert(at == n);
-    memory_free(ids);
+    assert(!check_round_trip(t, "the input", text, n));
 }

@@ -31,7 +31,8 @@ void fuzz_remove(const char *name);
 // Aborts unless s is NULL or one line that says something. Returns whether it is NULL.
 int fuzz_done(status s);
 
-// Aborts unless the ids of these n bytes are tokens, and the tokens' bytes are these n bytes.
+// Aborts unless the ids of these n bytes are tokens, and the tokens' bytes are these n bytes (but
+// for the spaces that add_prefix_space puts between).
 void fuzz_round_trip(const tokenizer *t, const char *text, size_t n);
 
 #endif

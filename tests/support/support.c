@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,6 +241,61 @@ void support_model_drop(support_model *m, const char *name)
     *t = m->tensors[--m->count];
 }
 
+void support_spell(unsigned char byte, char out[3])
+{
+    int code = 256;
+    for (int b = 0; b <= byte; b++) {
+        bool visible = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+        if (b == byte && visible)
+            code = b;
+        else if (b < byte && !visible)
+            code++;
+    }
+    snprintf(out, 3, code < 128 ? "%c" : "%c%c", code < 128 ? code : 0xC0 | code >> 6,
+             0x80 | (code & 0x3F));
+}
+
+// Numbers the tokens that the lines "a b" make, each once; other lines make none.
+static void number_merges(json_t *ids, const char *merges)
+{
+    char *lines = strdup(merges), *rest = lines;
+    for (char *line; (line = strtok_r(rest, "\n", &rest));) {
+        char left[128], right[128], made[256];
+        if (*line == '#' || sscanf(line, "%127[^ \r] %127[^ \r]", left, right) != 2)
+            continue;
+        snprintf(made, sizeof made, "%s%s", left, right);
+        if (!json_object_get(ids, made))
+            json_object_set_new(ids, made, json_integer((json_int_t)json_object_size(ids)));
+    }
+    free(lines);
+}
+
+char *support_vocabulary(const char *merges)
+{
+    json_t *ids = json_object();
+    for (int hidden = 0; hidden < 2; hidden++)
+        for (int byte = 0; byte < 256; byte++) {
+            char spelled[3];
+            support_spell((unsigned char)byte, spelled);
+            if (((unsigned char)spelled[0] >= 0xC4) == hidden)
+                json_object_set_new(ids, spelled, json_integer((json_int_t)json_object_size(ids)));
+        }
+    number_merges(ids, merges);
+    json_object_set_new(ids, "<|endoftext|>", json_integer((json_int_t)json_object_size(ids)));
+    char *text = json_dumps(ids, 0);
+    cr_assert_not_null(text);
+    json_decref(ids);
+    return text;
+}
+
+void support_write_tokenizer(const char *dir, const char *merges)
+{
+    char *vocabulary = support_vocabulary(merges);
+    support_write(dir, "merges.txt", merges, strlen(merges));
+    support_write(dir, "vocab.json", vocabulary, strlen(vocabulary));
+    free(vocabulary);
+}
+
 static void write_config(const config *c, const char *dir)
 {
     FILE *f = create(dir, "config.json");
@@ -262,7 +318,7 @@ static void print_entry(FILE *header, const support_tensor *t, size_t begin)
     fprintf(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + t->bytes);
 }
 
-void support_model_write(const support_model *m, const char *dir)
+void support_model_write_weights(const support_model *m, const char *dir, const char *name)
 {
     char *text = NULL;
     size_t n = 0, begin = 0;
@@ -273,13 +329,18 @@ void support_model_write(const support_model *m, const char *dir)
         print_entry(header, &m->tensors[i], begin);
     fputs("}", header);
     fclose(header);
-    FILE *f = create(dir, "model.safetensors");
+    FILE *f = create(dir, name);
     append_length(f, n);
     append(f, text, n);
     for (size_t i = 0; i < m->count; i++)
         append(f, m->tensors[i].data, m->tensors[i].bytes);
     fclose(f);
     free(text);
+}
+
+void support_model_write(const support_model *m, const char *dir)
+{
+    support_model_write_weights(m, dir, "model.safetensors");
     write_config(&m->config, dir);
 }
 

@@ -39,6 +39,16 @@ void support_assert_refused(status s, const char *parts);
 void support_write_safetensors(const char *dir, const char *name, uint64_t length,
                                const char *header, const void *data, size_t data_bytes);
 
+// How GPT-2's files spell a byte (bytes_to_unicode in openai/gpt-2, src/encoder.py), in UTF-8.
+void support_spell(unsigned char byte, char out[3]);
+
+// Writes DIR/merges.txt, and the vocab.json that numbers its tokens as OpenAI does: 256 bytes, what
+// the lines make, <|endoftext|>. Lines that are no merges make no tokens.
+void support_write_tokenizer(const char *dir, const char *merges);
+
+// That vocabulary as JSON text, to be freed.
+char *support_vocabulary(const char *merges);
+
 // One tensor of a file to be written. Values are arbitrary bits, all finite.
 typedef struct support_tensor {
     char name[SUPPORT_NAME];
@@ -64,8 +74,9 @@ support_tensor *support_model_add(support_model *m, const char *name, const char
 support_tensor *support_model_find(support_model *m, const char *name); // NULL if there is none
 void support_model_drop(support_model *m, const char *name);
 
-// Writes DIR/config.json and DIR/model.safetensors.
+// Writes DIR/config.json and DIR/model.safetensors; or the tensors alone, to DIR/NAME.
 void support_model_write(const support_model *m, const char *dir);
+void support_model_write_weights(const support_model *m, const char *dir, const char *name);
 
 // Element i of a tensor, widened by arithmetic instead of bit patterns.
 float support_tensor_value(const support_tensor *t, size_t i);
