@@ -22,8 +22,8 @@ void workload_free(workload *w);
 
 // One request to subject `which`, which is reset first: a prompt of the first t fixed tokens
 // (bench/base/contexts.h), then N generated ones; t + N - 1 <= T. at_ns (N): when each had been
-// chosen, counted from handing over the prompt. bytes: what the prompt's keys and values take; NULL:
-// nobody asks.
+// chosen, counted from handing over the prompt. bytes: what the prompt's keys and values take; NULL
+// if nobody asks.
 status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns,
                         size_t *bytes);
 

@@ -36,8 +36,8 @@ typedef struct subjects {
 status subject_open(const char *text, const config *c, subject *out);
 
 // Opens `first`, one that the others are compared with, or nothing if it is NULL; and behind it the
-// subjects given with -d and -k, in their order. Where none were, naive and kvcache. Two of one name
-// are refused, and two plug-ins. Free the list with subjects_free, also after a failure.
+// subjects given with -d and -k, in their order. Where none were, naive and kvcache. Two of one
+// name are refused, and two plug-ins. Free the list with subjects_free, also after a failure.
 status subjects_open(const bench_options *o, const char *first, const config *c, subjects *out);
 void subjects_free(subjects *s);
 

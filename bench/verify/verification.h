@@ -1,4 +1,5 @@
-// A verification at work: everything that one subject computes, compared with its judge as it comes.
+// A verification at work: everything that one subject computes is compared with its judge as it
+// comes.
 #ifndef LOCKSTEP_BENCH_VERIFICATION_H
 #define LOCKSTEP_BENCH_VERIFICATION_H
 

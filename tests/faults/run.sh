@@ -51,7 +51,7 @@ examine() { # PATCH: leaves a row in the fault's directory
     local dir
     dir=$OUT/faults/$(basename "$1" .patch)
     if build "$dir" "$1" >"$dir.failure"; then
-        verify "$dir" "$(field "$1" Verify)"
+        verify "$dir" "$(field "$1" Verify)" "$(field "$1" Spec)"
         judge "$dir" "$1" $? >"$dir/row"
     else
         echo "$(cat "$dir.failure")||" >"$dir/row"
@@ -59,9 +59,9 @@ examine() { # PATCH: leaves a row in the fault's directory
     rm "$dir.failure"
 }
 
-verify() { # DIR OPTIONS
+verify() { # DIR OPTIONS SPEC
     # shellcheck disable=SC2086 # several options
-    "$OUT/bench" verify --decoder "$1/plugin.so" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
+    "$OUT/bench" verify --decoder "$1/plugin.so${3:+:$3}" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
 }
 
 print_row() { # BUG KIND PLACE PREDICTION
@@ -72,9 +72,10 @@ print_row() { # BUG KIND PLACE PREDICTION
 examine_unpatched() {
     local dir=$OUT/faults/none
     build "$dir" '' || return
-    { echo; for patch in "$@"; do field "$patch" Verify; done; } | sort -u | while read -r options; do
-        verify "$dir" "$options" || { echo "DIFFERS: verify $options"; exit 1; }
-    done
+    for patch in "$@"; do echo "$(field "$patch" Spec)|$(field "$patch" Verify)"; done | sort -u |
+        while IFS='|' read -r spec options; do
+            verify "$dir" "$options" "$spec" || { echo "DIFFERS: verify $spec $options"; exit 1; }
+        done
 }
 
 table() { # PATCH...
@@ -102,7 +103,7 @@ examine_all() {
 show() { # PATCH
     sed '/^---/,$d' "$1"
     echo
-    build "$OUT/faults/shown" "$1" && verify "$OUT/faults/shown" "$(field "$1" Verify)"
+    build "$OUT/faults/shown" "$1" && verify "$OUT/faults/shown" "$(field "$1" Verify)" "$(field "$1" Spec)"
     local status=$?
     cat "$OUT/faults/shown/report"
     [ "$status" -eq 1 ] || { echo 'verify should have found this bug' >&2; return 1; }
