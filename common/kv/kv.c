@@ -191,7 +191,7 @@ static void install_fresh(kv *s, size_t first)
 {
     for (size_t i = first / s->shape.P; i < s->pages; i++)
         if (s->fresh[i]) {
-            if (s->block[i] && first > i * s->shape.P)
+            if (first > i * s->shape.P && s->block[i])
                 memcpy(s->fresh[i]->pages, s->block[i]->pages, s->layers * s->shape.bytes);
             remove_page(s, i);
             s->block[i] = s->fresh[i];
