@@ -234,7 +234,9 @@ void kv_commit(kv *s, const int *tokens, size_t T)
 bool kv_holds(const kv *s, size_t l, size_t g, size_t t)
 {
     const visible see = s->keep->sees(&s->spec, s->held);
-    return l % s->layers == l && g < s->shape.G && t < s->held && (t < see.sinks || t >= see.from);
+    const bool seen = t < s->held && (t < see.sinks || t >= see.from);
+    // A step that failed may have dropped the page.
+    return l < s->layers && g < s->shape.G && seen && *kv_page(s, l, t / s->shape.P);
 }
 
 status kv_read(const kv *s, size_t l, size_t g, size_t t, float *k, float *v)
