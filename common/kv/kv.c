@@ -221,14 +221,20 @@ status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, 
     return NULL;
 }
 
+// A page can only be found behind one that can be found itself: where another sequence has
+// published the same tokens first, what follows in this one stays its own.
 void kv_commit(kv *s, const int *tokens, size_t T)
 {
     const size_t P = s->shape.P;
     s->held = T;
-    for (size_t i = 0; s->pool && i < T / P; i++)
-        if (s->block[i] && (i == 0 || s->block[i - 1]) && !s->block[i]->published)
-            s->pool->publish(s->pool, s->space, i ? s->block[i - 1] : NULL, s->block[i],
-                             tokens + i * P);
+    const kv_block *before = NULL;
+    for (size_t i = 0; s->pool && i < T / P; i++) {
+        if (!s->block[i]->published)
+            s->pool->publish(s->pool, s->space, before, s->block[i], tokens + i * P);
+        before = s->block[i];
+        if (!before->published)
+            return;
+    }
 }
 
 bool kv_holds(const kv *s, size_t l, size_t g, size_t t)
