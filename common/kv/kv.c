@@ -140,19 +140,17 @@ void kv_drop(kv *s, size_t l, size_t t)
         s->dropped = end * s->shape.P;
 }
 
-// Rows that others have computed: full pages of the same tokens behind those at hand. They take the
-// place of what this sequence has itself in a page that is not full. Returns how many rows are
-// there now.
+// Rows that others have computed: full pages of the same tokens behind those at hand. They are to
+// take the place of what this sequence has itself there. Returns how many rows there will be.
 static size_t find_pages(kv *s, const int *tokens, size_t first, size_t most)
 {
     const size_t P = s->shape.P;
     size_t i = first / P;
-    for (kv_block *found; s->pool && s->dropped == 0 && (i + 1) * P <= most; i++) {
-        found = s->pool->find(s->pool, s->space, i ? s->block[i - 1] : NULL, tokens + i * P);
-        if (!found)
+    const kv_block *before = s->pool && i > 0 ? s->block[i - 1] : NULL;
+    for (; s->pool && s->dropped == 0 && (i + 1) * P <= most; i++) {
+        before = s->fresh[i] = s->pool->find(s->pool, s->space, before, tokens + i * P);
+        if (!before)
             break;
-        remove_page(s, i);
-        s->block[i] = found;
     }
     return i * P > first ? i * P : first;
 }
@@ -185,13 +183,13 @@ static status reserve(kv *s, size_t first, size_t T)
     return NULL;
 }
 
-// Puts the reserved blocks into the table. A page of which the first rows stay is copied: others
-// may be reading it.
+// Gives the found and the reserved blocks their places. The page in which row `first` is going to
+// be written is copied where rows before it stay: others may be reading it.
 static void install_fresh(kv *s, size_t first)
 {
-    for (size_t i = first / s->shape.P; i < s->pages; i++)
+    for (size_t i = 0; i < s->pages; i++)
         if (s->fresh[i]) {
-            if (s->block[i] && first > i * s->shape.P)
+            if (i == first / s->shape.P && first > i * s->shape.P)
                 memcpy(s->fresh[i]->pages, s->block[i]->pages, s->layers * s->shape.bytes);
             remove_page(s, i);
             s->block[i] = s->fresh[i];

@@ -37,9 +37,13 @@ static size_t below(life *x, size_t n)
 static void write_texts(life *x)
 {
     static const size_t common[TEXTS] = {0, 20, 70, 140};
-    for (size_t i = 0; i < TEXTS; i++)
+    const int V = (int)x->m->config.V;
+    for (size_t i = 0; i < TEXTS; i++) {
         for (size_t t = 0; t < LONGEST; t++)
             x->texts[i][t] = t < common[i] ? x->texts[0][t] : (int)below(x, x->m->config.V);
+        if (i > 0)
+            x->texts[i][common[i]] = (x->texts[0][common[i]] + 1) % V;
+    }
 }
 
 static decoder *make(const decoder_api *api, const life *x)
@@ -202,4 +206,198 @@ Test(store, walks_over_the_pages_of_a_pool_equal_naive)
                       "%s: nothing was found", x->what);
             end(x);
         }
+}
+
+// ---- what a step computes ----
+
+static void count_rows(void *user, stage s, int l, int head, size_t t, const float *values,
+                       size_t n)
+{
+    (void)l, (void)head, (void)t, (void)values, (void)n;
+    *(size_t *)user += s == STAGE_EMBED;
+}
+
+// A checked step, and how many rows it computed.
+static size_t rows_of_step(life *x, size_t who, const int *ids, size_t T, size_t wanted)
+{
+    size_t count = 0;
+    kvcache_decoder.observe(x->cached[who], count_rows, &count);
+    check(x, who, ids, T, wanted);
+    kvcache_decoder.observe(x->cached[who], NULL, NULL);
+    return count;
+}
+
+// Four drafts a step, of which none to four are right.
+Test(store, takes_back_drafts_without_computing_a_window_anew)
+{
+    for (size_t s = 0; s < sizeof SPECS / sizeof *SPECS; s++) {
+        life *x = begin(SPECS[s], 16, false);
+        int ids[LONGEST];
+        memcpy(ids, x->texts[0], sizeof ids);
+        check(x, 0, ids, 60, 1);
+        for (size_t known = 61, step = 0; known + 4 <= LONGEST; step++) {
+            const size_t count = rows_of_step(x, 0, ids, known + 4, 5), right = step % 5;
+            cr_assert_eq(count, 5, "%s: %zu rows for 5, %zu known", x->what, count, known);
+            for (size_t t = known + right; t < known + 4; t++) // the others are wrong
+                ids[t] = (ids[t] + 1) % (int)x->m->config.V;
+            known += right + 1;
+        }
+        end(x);
+    }
+}
+
+// From further back than the slack, a window goes on behind its sinks, and nowhere later.
+Test(store, goes_on_behind_the_sinks_where_the_window_is_gone)
+{
+    life *x = begin("window:20+4", 16, false);
+    check(x, 0, x->texts[0], 200, 1);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 170, 1), 1);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 120, 1), 116);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[3], 160, 1), 40);
+    end(x);
+}
+
+Test(store, bytes_are_those_of_the_pages_that_hold_a_row)
+{
+    for (size_t s = 0; s < sizeof SPECS / sizeof *SPECS; s++)
+        for (size_t p = 0; p < sizeof PAGES / sizeof *PAGES; p++) {
+            const size_t P = PAGES[p];
+            life *x = begin(SPECS[s], P, false);
+            const kv_spec *spec = &x->o.kv;
+            cr_assert_eq(kvcache_decoder.bytes(x->cached[0]), 0);
+            for (size_t T = 1; T <= LONGEST; T += 1 + T % 23) {
+                size_t pages = 0;
+                check(x, 0, x->texts[0], T, 1);
+                for (size_t i = 0; i * P < T; i++)
+                    pages += spec->keep == KV_ALL || i * P < spec->sinks ||
+                             (i + 1) * P + spec->recent + 32 > T + 1;
+                const size_t width = spec->form == KV_F16 ? 2 : 4,
+                             expected = 3 * pages * 2 * P * (12 + 16) * width,
+                             got = kvcache_decoder.bytes(x->cached[0]);
+                cr_assert_eq(got, expected, "%s: %zu tokens, %zu bytes, not %zu", x->what, T, got,
+                             expected);
+            }
+            kvcache_decoder.reset(x->cached[0]);
+            cr_assert_eq(kvcache_decoder.bytes(x->cached[0]), 0);
+            end(x);
+        }
+}
+
+// Where the first number lies that binary16 cannot hold: rows come in order, heads within a row.
+typedef struct first_beyond {
+    int layer;
+    size_t position, head;
+    bool found;
+} first_beyond;
+
+static void look_beyond(void *user, stage s, int l, int head, size_t t, const float *values,
+                        size_t n)
+{
+    first_beyond *f = user;
+    (void)head;
+    for (size_t c = 0; s == STAGE_K && c < n && l == f->layer && !f->found; c++)
+        if (!(values[c] < 65520 && values[c] > -65520))
+            *f = (first_beyond){l, t, c / 12, true};
+}
+
+Test(store, names_layer_head_and_position_of_what_f16_cannot_hold)
+{
+    life *x = begin("f16", 64, false);
+    for (size_t l = 0; l < 3; l++)
+        for (size_t who = 0; who < 2; who++) {
+            const decoder_api *api = who ? &kvcache_decoder : &naive_decoder;
+            decoder *d = who ? x->cached[0] : x->naive;
+            const linear *w = &x->m->layers[l].qkv;
+            const size_t column = 24 + 12 + 3; // channel 3 of head 1's keys
+            float *steep =
+                      (float *)w->panels + (column / LANES * w->K + 7) * LANES + column % LANES,
+                  old = *steep;
+            const float *logits;
+            char place[64];
+            first_beyond f = {.layer = (int)l};
+            *steep = 65520 / 2.2f;
+            api->reset(d);
+            api->observe(d, look_beyond, &f);
+            status s = api->step(d, x->texts[0], LONGEST, 1, &logits);
+            api->observe(d, NULL, NULL);
+            *steep = old;
+            cr_assert(f.found && f.position > 0 && f.head == 1, "found %d, position %zu, head %zu",
+                      f.found, f.position, f.head);
+            snprintf(place, sizeof place, "layer %zu, head 1, position %zu: a key of|use --kv f32",
+                     l, f.position);
+            support_assert_refused(s, place);
+        }
+    end(x);
+}
+
+// ---- pages of a pool ----
+
+Test(store, decoders_share_the_pages_of_what_they_have_in_common)
+{
+    life *x = begin("all", 16, true);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 200, 1), 200);
+    cr_assert_eq(rows_of_step(x, 1, x->texts[0], 200, 1), 200 - 12 * 16); // 12 pages are full
+    cr_assert_eq(x->pool.found, 12);
+    cr_assert_eq(pool_references(&x->pool), 2 * 13);
+    for (size_t i = 0; i < 12; i++)
+        cr_assert_eq(x->pool.blocks[i].references, 2);
+    // Rows whose logits are wanted are computed, shared or not.
+    kvcache_decoder.reset(x->cached[1]);
+    cr_assert_eq(rows_of_step(x, 1, x->texts[0], 200, 200), 200);
+    // Text 2 parts from it after 70 tokens, 4 pages; another namespace shares nothing.
+    kvcache_decoder.reset(x->cached[1]);
+    cr_assert_eq(rows_of_step(x, 1, x->texts[2], 100, 2), 100 - 4 * 16);
+    x->o.space = "another";
+    kvcache_decoder.destroy(x->cached[1]);
+    x->cached[1] = make(&kvcache_decoder, x);
+    cr_assert_eq(rows_of_step(x, 1, x->texts[0], 200, 1), 200);
+    end(x);
+}
+
+Test(store, a_shared_page_is_copied_before_it_is_written)
+{
+    life *x = begin("all", 64, true);
+    check(x, 0, x->texts[0], 140, 1);
+    check(x, 1, x->texts[0], 140, 1);
+    // Rows 64 to 69 of the second page stay; the others become text 2's, in a copy.
+    cr_assert_eq(rows_of_step(x, 1, x->texts[2], 100, 1), 30);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 141, 1), 1);
+    kvcache_decoder.reset(x->cached[1]);
+    cr_assert_eq(rows_of_step(x, 1, x->texts[0], 141, 1), 13);
+    end(x);
+}
+
+Test(store, a_pool_that_runs_out_changes_nothing)
+{
+    life *x = begin("all", 16, true);
+    const float *logits;
+    check(x, 0, x->texts[0], 100, 1);
+    check(x, 1, x->texts[1], 96, 1);
+    const size_t references = pool_references(&x->pool),
+                 bytes = kvcache_decoder.bytes(x->cached[0]);
+    x->pool.left = 1;
+    // Pages of text 1 are found behind the common prefix before one is missing.
+    status s = kvcache_decoder.step(x->cached[0], x->texts[1], 150, 1, &logits);
+    support_assert_refused(s, "no page is left in the pool for 150 tokens|more memory, or end");
+    cr_assert_eq(x->pool.left, 1);
+    cr_assert_eq(pool_references(&x->pool), references);
+    cr_assert_eq(kvcache_decoder.bytes(x->cached[0]), bytes);
+    check_held(x, 0, 100);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 105, 1), 5);
+    x->pool.left = 40;
+    check(x, 0, x->texts[1], 150, 1);
+    end(x);
+}
+
+// The one that published first goes, and its blocks are taken for other texts.
+Test(store, a_page_computed_twice_is_found_once)
+{
+    life *x = begin("all", 16, true);
+    check(x, 0, x->texts[0], 20, 20);
+    check(x, 1, x->texts[0], 40, 40); // computes page 0 as well
+    kvcache_decoder.reset(x->cached[0]);
+    cr_assert_eq(rows_of_step(x, 0, x->texts[0], 60, 1), 60 - 16);
+    check(x, 1, x->texts[1], 60, 1);
+    check(x, 1, x->texts[0], 60, 1);
+    end(x);
 }
