@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Contract 2. y (N) = x (K) W + b. One product after the other, k ascending, each added with a
 // single rounding.
@@ -83,33 +84,68 @@ static float gelu(float x)
     return x / (1.0f + exponential(x * fmaf(x * x, -0x1.2444f2p-4f, -0x1.988454p+0f)));
 }
 
-// Contract 4. One head, one row: q (D) against the keys of positions 0..t, then the values,
-// weighted. `stride` floats lie between one position's key and the next one's.
-static void attend(const float *q, const float *k, const float *v, size_t stride, size_t t,
-                   size_t D, float *p, float *y)
+// Which rows are kept. All: every row up to its own. window:W+S: the last W, its own among them,
+// and the first S.
+bool oracle_sees(const kv_spec *spec, size_t t, size_t s)
 {
-    float max = -INFINITY;
+    if (spec->keep == KV_WINDOW)
+        return s <= t && (s + spec->recent > t || s < spec->sinks);
+    return s <= t;
+}
+
+// How a number is kept in 16 bits: a sign, 5 bits of exponent, 10 of fraction.
+double oracle_half(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const double magnitude =
+        exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -magnitude : magnitude;
+}
+
+// The bits of the magnitudes ascend with them, so that halving finds the greatest that is not above
+// |x|. The nearest is that one or the next; where both are as near, the one with an even last bit.
+float oracle_as_half(float x)
+{
+    const double wanted = fabs((double)x);
+    uint16_t below = 0, above = 0x7c00;
+    while (above - below > 1) {
+        const uint16_t middle = (uint16_t)((below + above) / 2);
+        *(oracle_half(middle) <= wanted ? &below : &above) = middle;
+    }
+    const double down = wanted - oracle_half(below), up = oracle_half(above) - wanted;
+    const uint16_t nearest = down < up || (down == up && below % 2 == 0) ? below : above;
+    return copysignf((float)oracle_half(nearest), x);
+}
+
+// Contract 4. One head, one row: q (D) against the keys of the positions that row t sees, then
+// their values, weighted. `stride` floats lie between one position's key and the next one's. What
+// the row does not see takes no part; what it sees keeps its place in the sum by its position.
+static void attend(const kv_spec *spec, const float *q, const float *k, const float *v,
+                   size_t stride, size_t t, size_t D, float *p, float *y)
+{
+    float max = -INFINITY, partial[16] = {0};
     for (size_t s = 0; s <= t; s++) {
         float dot = 0;
         for (size_t d = 0; d < D; d++)
             dot = fmaf(q[d], k[s * stride + d], dot);
         p[s] = dot * (1.0f / sqrtf((float)D));
-        max = p[s] > max ? p[s] : max;
+        max = oracle_sees(spec, t, s) && p[s] > max ? p[s] : max;
     }
     for (size_t s = 0; s <= t; s++)
-        p[s] = exponential(p[s] - max);
-    float inverse = 1.0f / sum(p, t + 1);
+        if (oracle_sees(spec, t, s)) {
+            p[s] = exponential(p[s] - max);
+            partial[s % 16] = partial[s % 16] + p[s];
+        }
+    float inverse = 1.0f / fold(partial);
+    memset(y, 0, D * sizeof *y);
     for (size_t s = 0; s <= t; s++)
-        p[s] = p[s] * inverse;
-    for (size_t d = 0; d < D; d++) {
-        y[d] = 0;
-        for (size_t s = 0; s <= t; s++)
-            y[d] = fmaf(p[s], v[s * stride + d], y[d]);
-    }
+        if (oracle_sees(spec, t, s))
+            for (size_t d = 0; d < D; d++)
+                y[d] = fmaf(p[s] * inverse, v[s * stride + d], y[d]);
 }
 
 // One transformer block over all rows of x (T, C).
-static void transform(const model *m, const layer *w, float *x, size_t T)
+static void transform(const model *m, const kv_spec *spec, const layer *w, float *x, size_t T)
 {
     const size_t C = m->config.C, F = m->config.F, D = C / m->config.H;
     float *qkv = malloc(T * 3 * C * sizeof *qkv), *p = malloc(T * sizeof *p);
@@ -117,10 +153,12 @@ static void transform(const model *m, const layer *w, float *x, size_t T)
     for (size_t t = 0; t < T; t++) {
         layer_norm(&w->ln1, m->config.eps, x + t * C, a, C);
         matmul(&w->qkv, a, qkv + t * 3 * C);
+        for (size_t c = C; spec->form == KV_F16 && c < 3 * C; c++)
+            qkv[t * 3 * C + c] = oracle_as_half(qkv[t * 3 * C + c]);
     }
     for (size_t t = 0; t < T; t++) {
         for (size_t c = 0; c < C; c += D)
-            attend(qkv + t * 3 * C + c, qkv + C + c, qkv + 2 * C + c, 3 * C, t, D, p, a + c);
+            attend(spec, qkv + t * 3 * C + c, qkv + C + c, qkv + 2 * C + c, 3 * C, t, D, p, a + c);
         matmul(&w->proj, a, b);
         for (size_t c = 0; c < C; c++)
             x[t * C + c] = x[t * C + c] + b[c];
@@ -135,7 +173,8 @@ static void transform(const model *m, const layer *w, float *x, size_t T)
     free(qkv), free(p), free(a), free(b), free(h);
 }
 
-void oracle_logits(const model *m, const int *tokens, size_t T, float *logits)
+void oracle_logits(const model *m, const kv_spec *spec, const int *tokens, size_t T, size_t wanted,
+                   float *logits)
 {
     const size_t C = m->config.C;
     float *x = malloc(T * C * sizeof *x);
@@ -143,9 +182,11 @@ void oracle_logits(const model *m, const int *tokens, size_t T, float *logits)
         for (size_t c = 0; c < C; c++)
             x[t * C + c] = linear_weight(&m->wte, c, (size_t)tokens[t]) + m->wpe[t * padded(C) + c];
     for (size_t l = 0; l < m->config.L; l++)
-        transform(m, &m->layers[l], x, T);
-    float *last = x + (T - 1) * C;
-    layer_norm(&m->lnf, m->config.eps, last, last, C);
-    matmul(&m->head, last, logits);
+        transform(m, spec, &m->layers[l], x, T);
+    for (size_t i = 0; i < wanted; i++) {
+        float *last = x + (T - wanted + i) * C;
+        layer_norm(&m->lnf, m->config.eps, last, last, C);
+        matmul(&m->head, last, logits + i * m->config.V);
+    }
     free(x);
 }

@@ -139,22 +139,51 @@ static void attend_tile(tile *at)
         tap_head(at->to, STAGE_ATTEND, at->layer, at->g, at->t + i, row(&at->a->attended, i), D);
 }
 
-// Row r of k and of v, at position t, into its page, head by head.
-static status store_row(kv *s, size_t l, size_t t, const rows *k_rows, const rows *v_rows, size_t r)
+static status misfit(const kv *s, size_t l, size_t g, size_t t, const char *what, float x)
+{
+    return status_fail("layer %zu, head %zu, position %zu: a %s of %g cannot be kept as %s: use "
+                       "--kv f32",
+                       l, g, t, what, (double)x, s->shape.form->name);
+}
+
+// One head's keys and values of n rows from row r on, at positions t.. of one panel. Where a number
+// does not fit, *end becomes the index of its row.
+static status store_head(kv *s, size_t l, size_t g, size_t t, const rows *k_rows,
+                         const rows *v_rows, size_t r, size_t n, size_t *end)
 {
     const size_t D = s->shape.D, slot = t % s->shape.P;
-    page *in = kv_place_page(s, l % s->layers, t / s->shape.P);
-    for (size_t g = 0; g < s->shape.G; g++) {
-        const float *k = row(k_rows, r) + g * D, *v = row(v_rows, r) + g * D;
-        const size_t of_k = page_write_key(&s->shape, in, g, slot, k, s->scratch),
-                     of_v = page_write_value(&s->shape, in, g, slot, v, s->scratch);
-        if (of_k < D || of_v < D)
-            return status_fail("layer %zu, head %zu, position %zu: a %s of %g cannot be kept as "
-                               "%s: use --kv f32",
-                               l, g, t, of_k < D ? "key" : "value",
-                               (double)(of_k < D ? k[of_k] : v[of_v]), s->shape.form->name);
+    page *in = *kv_page(s, l % s->layers, t / s->shape.P);
+    const float *k = row(k_rows, r) + g * D, *v = row(v_rows, r) + g * D;
+    const page_misfit of_k =
+        page_write_keys(&s->shape, in, g, slot, k, k_rows->stride, n, s->scratch);
+    for (size_t i = 0; i < n && i <= of_k.row; i++) {
+        const float *value = v + i * v_rows->stride;
+        const size_t of_v = page_write_value(&s->shape, in, g, slot + i, value, s->scratch);
+        if (i < of_k.row && of_v == D)
+            continue;
+        *end = i;
+        return i == of_k.row ? misfit(s, l, g, t + i, "key", k[i * k_rows->stride + of_k.channel])
+                             : misfit(s, l, g, t + i, "value", value[of_v]);
     }
     return NULL;
+}
+
+// n rows of k and v from row r on, at positions t.., panel by panel, and in a panel head by head:
+// its sixteen keys share their cache lines. A failure is that of the first position.
+static status store_rows(kv *s, size_t l, size_t t, const rows *k, const rows *v, size_t r,
+                         size_t n)
+{
+    status failed = NULL;
+    for (size_t done = 0, some; !failed && done < n; done += some) {
+        some = size_min(n - done, LANES - (t + done) % LANES);
+        kv_place_page(s, l % s->layers, (t + done) / s->shape.P);
+        size_t end = some;
+        for (size_t g = 0; g < s->shape.G && end > 0; g++) {
+            status wrong = store_head(s, l, g, t + done, k, v, r + done, end, &end);
+            failed = wrong ? wrong : failed;
+        }
+    }
+    return failed;
 }
 
 // Shows the keys, or the values, of n rows from position t on as every row reads them.
@@ -190,9 +219,7 @@ status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const 
     for (size_t r = 0, some; r < n; r += some) {
         const size_t t = first + r;
         some = s->spec.keep == KV_ALL ? n : size_min(n - r, s->shape.P - t % s->shape.P);
-        status failed = NULL;
-        for (size_t i = 0; !failed && i < some; i++)
-            failed = store_row(s, l, t + i, &a->k, &a->v, r + i);
+        status failed = store_rows(s, l, t, &a->k, &a->v, r, some);
         if (failed)
             return failed;
         for (stage shown = STAGE_STORED_K; to->fn && shown <= STAGE_STORED_V; shown++)
@@ -205,8 +232,5 @@ status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const 
 
 status kv_store(kv *s, size_t l, size_t first, const rows *k, const rows *v, size_t n)
 {
-    status failed = NULL;
-    for (size_t r = 0; !failed && r < n; r++)
-        failed = store_row(s, l, first + r, k, v, r);
-    return failed;
+    return store_rows(s, l, first, k, v, 0, n);
 }

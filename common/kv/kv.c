@@ -61,7 +61,7 @@ status kv_create(const config *c, size_t layers, const decoder_options *o, kv **
     s->table = memory_array(size_times(layers, s->pages), sizeof *s->table);
     s->block = memory_array(s->pages, sizeof *s->block);
     s->fresh = memory_array(s->pages, sizeof *s->fresh);
-    s->scratch = memory_array(padded(s->shape.D), sizeof(float));
+    s->scratch = memory_array(LANES * padded(s->shape.D), sizeof(float));
     s->row = memory_array(padded(s->shape.D), sizeof *s->row);
     if (!s->table || !s->block || !s->fresh || !s->scratch || !s->row)
         failed = memory_failed("keys and values");
@@ -140,19 +140,17 @@ void kv_drop(kv *s, size_t l, size_t t)
         s->dropped = end * s->shape.P;
 }
 
-// Rows that others have computed: full pages of the same tokens behind those at hand. They take the
-// place of what this sequence has itself in a page that is not full. Returns how many rows are
-// there now.
+// Rows that others have computed: full pages of the same tokens behind those at hand. They are to
+// take the place of what this sequence has itself there. Returns how many rows there will be.
 static size_t find_pages(kv *s, const int *tokens, size_t first, size_t most)
 {
     const size_t P = s->shape.P;
     size_t i = first / P;
-    for (kv_block *found; s->pool && s->dropped == 0 && (i + 1) * P <= most; i++) {
-        found = s->pool->find(s->pool, s->space, i ? s->block[i - 1] : NULL, tokens + i * P);
-        if (!found)
+    const kv_block *before = s->pool && i > 0 ? s->block[i - 1] : NULL;
+    for (; s->pool && s->dropped == 0 && (i + 1) * P <= most; i++) {
+        before = s->fresh[i] = s->pool->find(s->pool, s->space, before, tokens + i * P);
+        if (!before)
             break;
-        remove_page(s, i);
-        s->block[i] = found;
     }
     return i * P > first ? i * P : first;
 }
@@ -185,13 +183,13 @@ static status reserve(kv *s, size_t first, size_t T)
     return NULL;
 }
 
-// Puts the reserved blocks into the table. A page of which the first rows stay is copied: others
-// may be reading it.
+// Gives the found and the reserved blocks their places. The page in which row `first` is going to
+// be written is copied where rows before it stay: others may be reading it.
 static void install_fresh(kv *s, size_t first)
 {
-    for (size_t i = first / s->shape.P; i < s->pages; i++)
+    for (size_t i = 0; i < s->pages; i++)
         if (s->fresh[i]) {
-            if (first > i * s->shape.P && s->block[i])
+            if (i == first / s->shape.P && first > i * s->shape.P)
                 memcpy(s->fresh[i]->pages, s->block[i]->pages, s->layers * s->shape.bytes);
             remove_page(s, i);
             s->block[i] = s->fresh[i];
@@ -221,20 +219,28 @@ status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, 
     return NULL;
 }
 
+// A page can only be found behind one that can be found itself: where another sequence has
+// published the same tokens first, what follows in this one stays its own.
 void kv_commit(kv *s, const int *tokens, size_t T)
 {
     const size_t P = s->shape.P;
     s->held = T;
-    for (size_t i = 0; s->pool && i < T / P; i++)
-        if (s->block[i] && (i == 0 || s->block[i - 1]) && !s->block[i]->published)
-            s->pool->publish(s->pool, s->space, i ? s->block[i - 1] : NULL, s->block[i],
-                             tokens + i * P);
+    const kv_block *before = NULL;
+    for (size_t i = 0; s->pool && i < T / P; i++) {
+        if (!s->block[i]->published)
+            s->pool->publish(s->pool, s->space, before, s->block[i], tokens + i * P);
+        before = s->block[i];
+        if (!before->published)
+            return;
+    }
 }
 
 bool kv_holds(const kv *s, size_t l, size_t g, size_t t)
 {
     const visible see = s->keep->sees(&s->spec, s->held);
-    return l % s->layers == l && g < s->shape.G && t < s->held && (t < see.sinks || t >= see.from);
+    const bool seen = t < s->held && (t < see.sinks || t >= see.from);
+    // A step that failed may have dropped the page.
+    return l < s->layers && g < s->shape.G && seen && *kv_page(s, l, t / s->shape.P);
 }
 
 status kv_read(const kv *s, size_t l, size_t g, size_t t, float *k, float *v)

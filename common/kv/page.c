@@ -50,12 +50,28 @@ static void copy_elements(size_t width, void *to, size_t to_step, const void *fr
             ((uint16_t *)to)[i * to_step] = ((const uint16_t *)from)[i * from_step];
 }
 
-size_t page_write_key(const page_shape *s, page *to, size_t g, size_t i, const float *k,
-                      void *scratch)
+// A panel's keys lie side by side: channel by channel, n elements are written from n rows.
+#define TRANSPOSE(type)                                                                            \
+    for (size_t d = 0; d < s->D; d++)                                                              \
+        for (size_t r = 0; r < n; r++)                                                             \
+            ((type *)at)[d * LANES + r] = ((const type *)scratch)[r * s->D + d];
+
+page_misfit page_write_keys(const page_shape *s, page *to, size_t g, size_t i, const float *k,
+                            size_t stride, size_t n, void *scratch)
 {
-    const size_t written = s->form->write(k, s->D, scratch);
-    copy_elements(s->form->width, to + key_at(s, g, i, 0), LANES, scratch, 1, s->D);
-    return written;
+    page *at = to + key_at(s, g, i, 0);
+    page_misfit misfit = {n, s->D};
+    for (size_t r = 0; r < n && misfit.row == n; r++) {
+        const size_t written =
+            s->form->write(k + r * stride, s->D, (page *)scratch + r * s->D * s->form->width);
+        if (written < s->D)
+            misfit = (page_misfit){r, written};
+    }
+    if (s->form->width == sizeof(uint32_t))
+        TRANSPOSE(uint32_t)
+    else
+        TRANSPOSE(uint16_t)
+    return misfit;
 }
 
 size_t page_write_value(const page_shape *s, page *to, size_t g, size_t i, const float *v,

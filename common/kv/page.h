@@ -21,10 +21,17 @@ typedef unsigned char page; // (bytes), aligned to a cache line
 
 page_shape page_shape_of(const kv_spec *spec, const config *c);
 
-// Stores one key (or value), (D), at slot i < P of head g. Returns the channel of the first number
-// that the form cannot hold, or D. `scratch` has room for D numbers.
-size_t page_write_key(const page_shape *s, page *to, size_t g, size_t i, const float *k,
-                      void *scratch);
+// Stores n keys, k (n, D), rows `stride` floats apart, at slots i.. of head g, all of one panel. A
+// number that the form cannot hold ends the row it is in: its row and channel, n and D if there is
+// none. `scratch` has room for (16, D) numbers.
+typedef struct page_misfit {
+    size_t row, channel;
+} page_misfit;
+page_misfit page_write_keys(const page_shape *s, page *to, size_t g, size_t i, const float *k,
+                            size_t stride, size_t n, void *scratch);
+
+// Stores one value, (D), at slot i of head g. Returns the channel of the first number that the form
+// cannot hold, or D. `scratch` has room for D numbers.
 size_t page_write_value(const page_shape *s, page *to, size_t g, size_t i, const float *v,
                         void *scratch);
 

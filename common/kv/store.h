@@ -21,10 +21,10 @@ struct kv {
     kv_pool *pool;  // or NULL
     const char *space;
     kv_block **block; // (pages): the pool's blocks that the table points into
-    kv_block **fresh; // (pages): taken for the step at hand, not yet in the table
+    kv_block **fresh; // (pages): found or taken for the step at hand, not yet in the table
     size_t held;      // rows that every layer holds, or has held and dropped
     size_t dropped;   // positions between the sinks and this one are gone in some layer
-    void *scratch;    // (D) numbers
+    void *scratch;    // (16, D) numbers
     float *row;       // (D): a key or a value as it is read
 };
 

@@ -86,7 +86,7 @@ Test(decoders, agree_with_the_oracle_at_every_context_of_every_shape)
         float *expected = memory_array(V, sizeof *expected);
         decoder *n = make(&naive_decoder, m, T), *c = make(&kvcache_decoder, m, T);
         for (size_t t = 1; t <= T; t++) {
-            oracle_logits(m, ids, t, expected);
+            oracle_logits(m, &(kv_spec){0}, ids, t, 1, expected);
             assert_same(step(&naive_decoder, n, ids, t), expected, V, SHAPES[shape], t);
             assert_same(step(&kvcache_decoder, c, ids, t), expected, V, SHAPES[shape], t);
         }

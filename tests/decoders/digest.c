@@ -70,7 +70,7 @@ static void oracle_digest(const model *m, const size_t *contexts, size_t n, char
     int *ids = tokens(m, contexts[n - 1]);
     float *logits = memory_array(n * V, sizeof *logits);
     for (size_t i = 0; i < n; i++)
-        oracle_logits(m, ids, contexts[i], logits + i * V);
+        oracle_logits(m, &(kv_spec){0}, ids, contexts[i], 1, logits + i * V);
     hash(logits, n * V, hex);
     memory_free(ids), memory_free(logits);
 }

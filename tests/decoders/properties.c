@@ -131,7 +131,7 @@ static void check_step(subject *s, size_t t)
     expect(s, !failed, "%s", failed);
     failed = kvcache_decoder.step(s->cached, s->ids, t, 1, &cached);
     expect(s, !failed, "%s", failed);
-    oracle_logits(s->m, s->ids, t, s->expected);
+    oracle_logits(s->m, &(kv_spec){0}, s->ids, t, 1, s->expected);
     for (size_t v = 0; v < s->m->config.V; v++) {
         expect(s, same(naive[v], s->expected[v]), "%zu tokens, logit %zu: naive %a, oracle %a", t,
                v, (double)naive[v], (double)s->expected[v]);
