@@ -1,11 +1,11 @@
 // Lists of contexts: numbers and ranges to a sorted array.
 #include "bench/base/contexts.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/input.h"
 #include "common/base/memory.h"
 
 enum { FIRST = 16 };
@@ -18,14 +18,10 @@ static status refuse(const char *text, size_t limit)
 
 static bool take_number(const char **text, size_t limit, size_t *out)
 {
-    if (!isdigit((unsigned char)**text))
-        return false;
-    char *end;
-    unsigned long long value =
-        strtoull(*text, &end, 10); // ULLONG_MAX if it overflows, which is beyond any limit
-    *text = end;
+    uint64_t value;
+    const bool read = input_digits(text, limit, &value);
     *out = (size_t)value;
-    return value >= 1 && value <= limit;
+    return read && value >= 1;
 }
 
 // Marks the contexts of one item, a number or a range.

@@ -1,4 +1,4 @@
-// Ctrl-C as a wish: the first one asks for an end in good order, a second one kills, as usual.
+// Ctrl-C: the first one asks for an end in good order, a second one kills, as usual.
 #ifndef LOCKSTEP_BENCH_INTERRUPT_H
 #define LOCKSTEP_BENCH_INTERRUPT_H
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bench/compare/patterns.h"
+#include "common/math/numeric.h"
 
 // The bits of a number as one that grows with it, so that a difference counts units in the last
 // place.
@@ -17,18 +18,12 @@ static int64_t ordered_double(double x)
     return bits < 0 ? -(bits & INT64_MAX) : bits;
 }
 
-static int64_t ordered_float(float x)
-{
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits < 0 ? -(int64_t)(bits & INT32_MAX) : bits;
-}
-
 static uint64_t ulps_between(double a, double b, bool as_double)
 {
-    int64_t x = as_double ? ordered_double(a) : ordered_float((float)a);
-    int64_t y = as_double ? ordered_double(b) : ordered_float((float)b);
-    uint64_t distance = x < y ? (uint64_t)y - (uint64_t)x : (uint64_t)x - (uint64_t)y;
+    if (!as_double)
+        return numeric_ulps((float)a, (float)b);
+    const int64_t x = ordered_double(a), y = ordered_double(b);
+    const uint64_t distance = x < y ? (uint64_t)y - (uint64_t)x : (uint64_t)x - (uint64_t)y;
     return distance < INT64_MAX ? distance : INT64_MAX;
 }
 

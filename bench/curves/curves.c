@@ -28,23 +28,6 @@ static const char usage[] =
     "Run again, an experiment that was stopped goes on where it stopped. The experiments, and "
     "their seconds:\n\n";
 
-model *lab_model(const lab *l, size_t i)
-{
-    return l->models[l->what->model ? 0 : i];
-}
-
-workload *lab_work(lab *l, size_t i)
-{
-    return &l->work[l->what->model ? 0 : i];
-}
-
-estimate lab_estimate(const lab *l, size_t metric, size_t which, size_t i)
-{
-    size_t cell = which * l->xs + i;
-    return rounds_samples(&l->rounds, cell) ? rounds_estimate(&l->rounds, cell, metric)
-                                            : (estimate){NAN, NAN, NAN};
-}
-
 static status take(void *user, size_t cell, double *values)
 {
     lab *l = user;

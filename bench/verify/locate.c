@@ -11,19 +11,6 @@
 #include "common/base/memory.h"
 #include "common/math/numeric.h"
 
-// The bits of a float as a number that grows with it.
-static int64_t ordered(float x)
-{
-    numeric_bits32 bits = {.f = x};
-    return bits.u >> 31 ? -(int64_t)(bits.u & 0x7fffffff) : (int64_t)bits.u;
-}
-
-uint64_t locate_ulps(float a, float b)
-{
-    int64_t d = ordered(a) - ordered(b);
-    return (uint64_t)(d < 0 ? -d : d);
-}
-
 // The judge's own way: one step over the fixed sequence. What it computes is also what a cache
 // should hold.
 static status trace_judge(trace *t, const subject *judge, const place *wanted, trace_row *found,
@@ -206,10 +193,10 @@ static void find_pattern(const trace *judge, const trace *tested, location *l, t
     else
         l->pattern = look_at_row(expected->values, got->values, got->n);
     if (l->pattern == PATTERN_TINY && l->logits_apart <= GROWN)
-        l->verdict = VERDICT_ROUNDING;
+        l->kind = LOCATED_ROUNDING;
     else
-        l->verdict = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? VERDICT_PRECISION
-                                                                              : VERDICT_BUG;
+        l->kind = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? LOCATED_PRECISION
+                                                                           : LOCATED_BUG;
 }
 
 static bool is_stored(int s)
@@ -313,7 +300,7 @@ status locate(const model *m, const subject *judge, const way *w, size_t failing
     *out = (location){.way = w->name,
                       .context = w->moves[failing].T,
                       .logits_apart = logits_apart,
-                      .verdict = VERDICT_BUG};
+                      .kind = LOCATED_BUG};
     trace expected = {0}, got = {0};
     status s = trace_create(m, out->context, true, &expected);
     if (!s)
@@ -341,9 +328,9 @@ static const char *const PATTERN_NAMES[PATTERNS] = {
     [PATTERN_OTHER] = "other numbers",
 };
 
-static const char *const VERDICT_NAMES[] = {[VERDICT_ROUNDING] = "rounding",
-                                            [VERDICT_PRECISION] = "reduced precision",
-                                            [VERDICT_BUG] = "bug"};
+static const char *const KIND_NAMES[] = {[LOCATED_ROUNDING] = "rounding",
+                                         [LOCATED_PRECISION] = "reduced precision",
+                                         [LOCATED_BUG] = "bug"};
 
 // "layer 2, cached k, position 17, head 0", without what does not apply. Returns text.
 static const char *describe(const place *p, char text[96])
@@ -376,7 +363,7 @@ void location_print(const location *l, FILE *f)
                 "its largest; the logits by %.2g of "
                 "theirs\n",
                 l->element, l->n, (double)l->got, b.u, (double)l->expected, a.u,
-                locate_ulps(l->expected, l->got), l->differing, l->apart, l->logits_apart);
+                numeric_ulps(l->expected, l->got), l->differing, l->apart, l->logits_apart);
     fprintf(f, "  pattern: %s", PATTERN_NAMES[l->pattern]);
     if (l->pattern == PATTERN_COPY)
         fprintf(f, ": %s", describe(&l->copy_of, text));
@@ -386,7 +373,7 @@ void location_print(const location *l, FILE *f)
     if (l->at.head >= 0)
         fprintf(f, "; heads that differ in this row: %zu", l->heads);
     fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects,
-            VERDICT_NAMES[l->verdict]);
+            KIND_NAMES[l->kind]);
 }
 
 static json_t *place_json(const place *p)
@@ -414,8 +401,8 @@ json_t *location_json(const location *l)
         (json_int_t)l->element, "elements", (json_int_t)l->n, "differing_elements",
         (json_int_t)l->differing, "differing_heads", (json_int_t)l->heads, "differing_positions",
         (json_int_t)l->positions, "expected_bits", (json_int_t)a.u, "got_bits", (json_int_t)b.u,
-        "ulps", (json_int_t)locate_ulps(l->expected, l->got), "row_apart", share_json(l->apart),
+        "ulps", (json_int_t)numeric_ulps(l->expected, l->got), "row_apart", share_json(l->apart),
         "logits_apart", share_json(l->logits_apart), "pattern", PATTERN_NAMES[l->pattern],
         "copy_of", l->pattern == PATTERN_COPY ? place_json(&l->copy_of) : json_null(), "suspects",
-        l->suspects, "kind", VERDICT_NAMES[l->verdict]);
+        l->suspects, "kind", KIND_NAMES[l->kind]);
 }

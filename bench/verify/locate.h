@@ -7,7 +7,8 @@
 
 #include "bench/verify/trace.h"
 
-typedef enum verdict { VERDICT_ROUNDING, VERDICT_PRECISION, VERDICT_BUG } verdict;
+// What kind of difference it is.
+typedef enum located { LOCATED_ROUNDING, LOCATED_PRECISION, LOCATED_BUG } located;
 
 // How a row differs from what it should be, from the most telling to the least.
 typedef enum pattern {
@@ -42,7 +43,7 @@ typedef struct location {
                  // from here on
     pattern pattern;
     place copy_of; // for PATTERN_COPY
-    verdict verdict;
+    located kind;
     const char *suspects; // classic bugs that look like this
     const char *way;      // how the context was reached
     size_t context;
@@ -60,9 +61,5 @@ json_t *location_json(const location *l); // the caller's; NULL if out of memory
 // The largest difference of two rows as a share of the largest element expected; infinite where a
 // NaN or Inf came in.
 double locate_apart(const float *expected, const float *got, size_t n);
-
-// Units in the last place between two floats: how many floats lie between them, plus one. NaN
-// counts like the number its bits make.
-uint64_t locate_ulps(float a, float b);
 
 #endif

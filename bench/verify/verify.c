@@ -62,7 +62,7 @@ static void print_first(const verification *v, size_t w, const finding *f)
            "), %s %.9g (0x%08" PRIx32 "), %" PRIu64 " ulp apart\n",
            logit ? f->position + 1 : v->ways[w].moves[f->move].T, v->ways[w].name,
            logit ? "logit" : "channel of a key or value", f->index, (double)f->expected, a.u,
-           v->tested->name, (double)f->got, b.u, locate_ulps(f->expected, f->got));
+           v->tested->name, (double)f->got, b.u, numeric_ulps(f->expected, f->got));
 }
 
 // The verdict in one line: whether it passed, and why not.

@@ -2,6 +2,7 @@
 #include "common/base/input.h"
 
 #include <ctype.h>
+#include <string.h>
 
 #include "common/base/memory.h"
 
@@ -15,6 +16,14 @@ bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out)
         *out = *out * 10 + digit;
     }
     return n > 0;
+}
+
+bool input_digits(const char **text, uint64_t most, uint64_t *out)
+{
+    const size_t n = strspn(*text, "0123456789");
+    const bool read = input_whole(*text, n, most, out);
+    *text += n;
+    return read;
 }
 
 static bool separates(char c)

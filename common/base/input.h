@@ -12,6 +12,10 @@
 // they are not one.
 bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out);
 
+// The decimal digits at *text, which moves behind them, as a whole number of at most `most`. False
+// if there is none, or a larger one.
+bool input_digits(const char **text, uint64_t most, uint64_t *out);
+
 // A list of ids separated by commas or white space, n characters, to a new array (free it with
 // memory_free). Refused, naming the item and its place, unless each is a whole number below
 // `limit`; limit <= 2^31.

@@ -61,7 +61,7 @@ void *memory_block(size_t bytes)
     void *p = aligned(bytes, huge_page);
 #ifdef MADV_HUGEPAGE
     if (p)
-        madvise(p, round_up(bytes, huge_page), MADV_HUGEPAGE); // a wish: nothing depends on it
+        madvise(p, round_up(bytes, huge_page), MADV_HUGEPAGE); // a hint: nothing depends on it
 #endif
     return p;
 }

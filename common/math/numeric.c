@@ -2,11 +2,10 @@
 #include "common/math/numeric.h"
 
 #include <fenv.h>
-#include <stdbool.h>
 #include <stdio.h>
 
 // Volatile: the question is what the processor does, not what the compiler knows.
-static bool keeps_subnormals(void)
+bool numeric_keeps_subnormals(void)
 {
     volatile float smallest = FLT_TRUE_MIN, normal = FLT_MIN, half = 0.5f;
     return smallest > 0 && normal * half > 0;
@@ -18,7 +17,7 @@ status numeric_ready(const char *program)
         return status_fail("this program was started with a rounding mode other than to nearest, "
                            "so its bits would be "
                            "others': remove what changes the mode, such as a preloaded library");
-    if (!keeps_subnormals())
+    if (!numeric_keeps_subnormals())
         return status_fail(
             "this program was started with subnormal numbers flushed to zero, so its bits would be "
             "others': link it, and what it loads, without -ffast-math and -Ofast");

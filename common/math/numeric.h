@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/status.h"
@@ -96,9 +97,23 @@ static inline float numeric_gelu(float x)
     return x / (1.0f + numeric_exp(x * numeric_fma(x * x, cubic, slope)));
 }
 
+// Whether the processor computes with subnormal numbers, as the contract wants it, or flushes them
+// to zero.
+bool numeric_keeps_subnormals(void);
+
 // For main to call before it computes: refuses a rounding mode other than to nearest and flushed
 // subnormals (a program or library linked with -ffast-math switches that on), and says on standard
 // error where a build has no hardware FMA.
 status numeric_ready(const char *program);
+
+// Units in the last place between two floats: how many floats lie between them, plus one. NaN
+// counts like the number its bits make.
+static inline uint64_t numeric_ulps(float a, float b)
+{
+    const numeric_bits32 x = {.f = a}, y = {.f = b};
+    const int64_t from = x.u >> 31 ? -(int64_t)(x.u & 0x7fffffff) : (int64_t)x.u,
+                  to = y.u >> 31 ? -(int64_t)(y.u & 0x7fffffff) : (int64_t)y.u;
+    return (uint64_t)(from < to ? to - from : from - to);
+}
 
 #endif

@@ -1,13 +1,12 @@
 // Where the numbers of a GPT-2 come from: config.json, or the name of a synthetic model.
 #include "common/model/config.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/base/input.h"
 
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that
 // selects none. What GPT2Config does not know changes nothing, as in transformers.
@@ -171,15 +170,10 @@ static void set_size(size_t i, config *out)
 // A decimal number, up to the next comma or the end; *text moves behind it.
 static status parse_number(const char *name, const char **text, uint64_t most, uint64_t *out)
 {
-    char *end;
-    errno = 0;
-    unsigned long long n = strtoull(*text, &end, 10); // which would take blanks and signs as well
-    bool whole = isdigit((unsigned char)**text) && (*end == ',' || *end == '\0');
-    if (!whole || errno != 0 || n > most)
+    const char *at = *text;
+    if (!input_digits(text, most, out) || (**text != ',' && **text != '\0'))
         return status_fail("%.200s: expected a whole number up to %llu at \"%.32s\"", name,
-                           (unsigned long long)most, *text);
-    *text = end;
-    *out = n;
+                           (unsigned long long)most, at);
     return NULL;
 }
 

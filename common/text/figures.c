@@ -1,4 +1,4 @@
-// Figures in humane units, and the same in JSON with exact ones.
+// Figures in units that fit them, and the same in JSON with exact ones.
 #include "common/text/figures.h"
 
 #include <jansson.h>
