@@ -17,7 +17,8 @@ static status take_part(template *t, char *line, char *end)
                            "more than %d",
                            t->path, TEMPLATE_PARTS);
     if (line > t->text)
-        line[-1] = '\0'; // the newline that ends the part before
+        line[-1] = '\0'; // the newline that ends the part before,
+    *line = '\0';        // which may be empty
     *close = '\0';
     t->parts[t->count].name = name;
     t->parts[t->count++].text = end + 1;
