@@ -12,7 +12,7 @@
 #include "common/base/memory.h"
 #include "common/base/version.h"
 
-enum { PAGE, VERDICT, SECTION, FRAMES };
+enum { PAGE, VERDICT, SECTION, RUN, FRAMES };
 
 // What is read from plots/page/.
 typedef struct page_words {
@@ -141,46 +141,6 @@ static const json_t *about(const measured *m)
     return json_object_get(m->context, m->curve ? "experiment" : "sweep");
 }
 
-static void print_noise(FILE *f, const json_t *run)
-{
-    const double change = number_of(run, "drift"), steal = number_of(run, "steal_s");
-    report_whole(f, number_of(run, "rounds"));
-    fputs(" rounds, ", f);
-    report_whole(f, number_of(run, "requests"));
-    fprintf(f, " samples in %.0f&#160;s%s; ", number_of(run, "seconds"),
-            json_is_true(json_object_get(run, "partial"))
-                ? ", <strong>partial</strong>: it was stopped early"
-                : "");
-    report_whole(f, number_of(run, "outliers"));
-    fputs(" of ", f);
-    report_whole(f, number_of(run, "values"));
-    fprintf(f, " values are outliers (kept); second half %.1f&#160;%% %s than the first%s; ",
-            100 * fabs(change), change < 0 ? "faster" : "slower",
-            json_is_true(json_object_get(run, "drift_clear")) ? ", beyond chance" : "");
-    report_whole(f, number_of(run, "involuntary_switches"));
-    fputs(" involuntary context switches", f);
-    if (steal >= 0.05)
-        fprintf(f, "; the host took %.1f&#160;s", steal);
-    fputs(". ", f);
-}
-
-static void print_range(FILE *f, const measured *m, const json_t *run)
-{
-    const json_t *fitted = json_object_get(run, "fitted");
-    const char *level = text_of(run, "level");
-    if (!m->curve || json_array_size(fitted) != 2)
-        return;
-    fputs("Slopes are fitted from ", f);
-    report_whole(f, json_number_value(json_array_get(fitted, 0)));
-    fputs(" to ", f);
-    report_whole(f, json_number_value(json_array_get(fitted, 1)));
-    if (level) {
-        fputs(", where what a cached step reads is held by ", f);
-        drawing_text(f, level);
-    }
-    fputs(". ", f);
-}
-
 // Whether this was measured where, and by what, the page says at its top.
 static bool is_elsewhere(const json_t *here, const json_t *there)
 {
@@ -202,51 +162,146 @@ static const json_t *first_context(const report_data *r)
     return NULL;
 }
 
-static status print_run(FILE *f, const void *what)
-{
-    const page *p = what;
-    const report_data *r = p->r;
-    const story *s = &report_stories[p->i];
-    const measured *m = &r->of[s->of];
-    const bool counted =
-        !m->curve && !s->metric; // then it does not matter how steady the machine was
-    const json_t *run = about(m), *machine = json_object_get(m->context, "machine"),
-                 *build = json_object_get(m->context, "build"),
-                 *weights = json_object_get(m->context, "model");
-    fprintf(f, "<p class=\"small\">%s by <code>", m->context && counted ? "Counted" : "Measured");
-    drawing_text(f, m->command);
-    fputs("</code>", f);
-    if (counted) {
-        fputs(".</p>", f);
-        return NULL;
-    }
-    if (text_of(weights, "name")) {
-        fputs(m->curve && !m->curve->model ? "; first model " : " on ", f);
-        drawing_text(f, text_of(weights, "name"));
-    }
-    fputs(" (", f);
-    print_digest(f, text_of(weights, "sha256"));
-    fputs("): ", f);
-    print_noise(f, run);
-    print_range(f, m, run);
-    fprintf(f, "Load at the start: %.1f. ",
-            number_of(json_object_get(m->context, "system"), "load_1min"));
-    if (is_elsewhere(m->context, first_context(r))) {
-        fputs("<strong>Another machine or build</strong> than the one above: ", f);
-        drawing_text(f, text_of(machine, "cpu") ? text_of(machine, "cpu") : "unknown processor");
-        fputs(", ", f);
-        report_whole(f, number_of(machine, "cores"));
-        fputs(" cores, build ", f);
-        print_digest(f, text_of(build, "sha256"));
-        fputc('.', f);
-    }
-    fputs("</p>", f);
-    return NULL;
-}
-
 static const measured *measured_of(const page *p)
 {
     return &p->r->of[report_stories[p->i].of];
+}
+
+static const char *known(const char *text, const char *otherwise)
+{
+    return text ? text : otherwise;
+}
+
+// A number in a buffer of its own: whole in threes, or with `digits` behind the point.
+static const char *whole(double n, char text[FORMAT_ROOM])
+{
+    return n >= 0 && n < 1e18 ? format_whole((uint64_t)n, text) : "\u2013";
+}
+
+static const char *fixed(double n, int digits, char text[FORMAT_ROOM])
+{
+    snprintf(text, FORMAT_ROOM, "%.*f", digits, n);
+    return text;
+}
+
+static status print_weights(FILE *f, const void *what)
+{
+    print_digest(f, text_of(json_object_get(measured_of(what)->context, "model"), "sha256"));
+    return NULL;
+}
+
+static status print_program(FILE *f, const void *what)
+{
+    print_digest(f, text_of(json_object_get(measured_of(what)->context, "build"), "sha256"));
+    return NULL;
+}
+
+static status print_of(FILE *f, const void *what)
+{
+    const page *p = what;
+    const measured *m = measured_of(p);
+    const char *name = text_of(json_object_get(m->context, "model"), "name"),
+               *part = m->curve && !m->curve->model ? "of-first-model" : "of-model";
+    const template_value values[] = {{.name = "model", .text = name}, {0}};
+    return name ? template_fill(f, &p->words->frames[RUN], part, values, p) : NULL;
+}
+
+// What the host took from this machine, where that can be seen.
+static status print_stolen(FILE *f, const void *what)
+{
+    const page *p = what;
+    const double steal = number_of(about(measured_of(p)), "steal_s");
+    char text[FORMAT_ROOM];
+    const template_value values[] = {{.name = "steal", .text = fixed(steal, 1, text)}, {0}};
+    return steal >= 0.05 ? template_fill(f, &p->words->frames[RUN], "stolen", values, p) : NULL;
+}
+
+static status print_held(FILE *f, const void *what)
+{
+    const page *p = what;
+    const char *level = text_of(about(measured_of(p)), "level");
+    const template_value values[] = {{.name = "level", .text = level}, {0}};
+    return level ? template_fill(f, &p->words->frames[RUN], "held", values, p) : NULL;
+}
+
+static status print_range(FILE *f, const void *what)
+{
+    const page *p = what;
+    const measured *m = measured_of(p);
+    const json_t *fitted = json_object_get(about(m), "fitted");
+    char from[FORMAT_ROOM], to[FORMAT_ROOM];
+    if (!m->curve || json_array_size(fitted) != 2)
+        return NULL;
+    const template_value values[] = {
+        {.name = "from", .text = whole(json_number_value(json_array_get(fitted, 0)), from)},
+        {.name = "to", .text = whole(json_number_value(json_array_get(fitted, 1)), to)},
+        {.name = "held", .print = print_held},
+        {0}};
+    return template_fill(f, &p->words->frames[RUN], "range", values, p);
+}
+
+static status print_elsewhere(FILE *f, const void *what)
+{
+    const page *p = what;
+    const json_t *context = measured_of(p)->context, *machine = json_object_get(context, "machine");
+    char cores[FORMAT_ROOM];
+    const template_value values[] = {
+        {.name = "cpu", .text = known(text_of(machine, "cpu"), "unknown processor")},
+        {.name = "cores", .text = whole(number_of(machine, "cores"), cores)},
+        {.name = "build", .print = print_program},
+        {0}};
+    return is_elsewhere(context, first_context(p->r))
+               ? template_fill(f, &p->words->frames[RUN], "elsewhere", values, p)
+               : NULL;
+}
+
+// A part of run.html if it applies.
+static const char *part_if(const page *p, bool applies, const char *part)
+{
+    return applies ? template_part(&p->words->frames[RUN], part) : "";
+}
+
+// How the measurement went, and what disturbed it.
+static status print_timed(FILE *f, const page *p)
+{
+    const measured *m = measured_of(p);
+    const json_t *run = about(m);
+    const double change = number_of(run, "drift");
+    char text[8][FORMAT_ROOM];
+    const template_value values[] = {
+        {.name = "command", .text = m->command},
+        {.name = "of", .print = print_of},
+        {.name = "weights", .print = print_weights},
+        {.name = "rounds", .text = whole(number_of(run, "rounds"), text[0])},
+        {.name = "requests", .text = whole(number_of(run, "requests"), text[1])},
+        {.name = "seconds", .text = fixed(number_of(run, "seconds"), 0, text[2])},
+        {.name = "partial",
+         .html = part_if(p, json_is_true(json_object_get(run, "partial")), "partial")},
+        {.name = "outliers", .text = whole(number_of(run, "outliers"), text[3])},
+        {.name = "values", .text = whole(number_of(run, "values"), text[4])},
+        {.name = "drift", .text = fixed(100 * fabs(change), 1, text[5])},
+        {.name = "direction", .html = part_if(p, true, change < 0 ? "faster" : "slower")},
+        {.name = "clear",
+         .html = part_if(p, json_is_true(json_object_get(run, "drift_clear")), "clear")},
+        {.name = "switches", .text = whole(number_of(run, "involuntary_switches"), text[6])},
+        {.name = "stolen", .print = print_stolen},
+        {.name = "range", .print = print_range},
+        {.name = "load",
+         .text = fixed(number_of(json_object_get(m->context, "system"), "load_1min"), 1, text[7])},
+        {.name = "elsewhere", .print = print_elsewhere},
+        {0}};
+    return template_fill(f, &p->words->frames[RUN], "measured", values, p);
+}
+
+// Where nothing was timed, it does not matter how steady the machine was.
+static status print_run(FILE *f, const void *what)
+{
+    const page *p = what;
+    const measured *m = measured_of(p);
+    const template_value values[] = {{.name = "command", .text = m->command}, {0}};
+    if (m->curve || report_stories[p->i].metric)
+        return print_timed(f, p);
+    return template_fill(f, &p->words->frames[RUN], m->context ? "counted" : "plain", values, p);
 }
 
 static status print_conclusion(FILE *f, const void *what)
@@ -371,11 +426,6 @@ static status print_sections(FILE *f, const void *what)
     return print_each(f, what, print_section);
 }
 
-static const char *known(const char *text)
-{
-    return text ? text : "unknown";
-}
-
 static const char *bytes_text(const json_t *object, const char *key, char text[FORMAT_ROOM])
 {
     const double bytes = number_of(object, key);
@@ -400,16 +450,16 @@ static status print_machine(FILE *f, const void *what)
         return NULL;
     snprintf(cores, sizeof cores, "%.0f", number_of(machine, "cores"));
     const template_value values[] = {
-        {.name = "cpu", .text = known(text_of(machine, "cpu"))},
+        {.name = "cpu", .text = known(text_of(machine, "cpu"), "unknown")},
         {.name = "cores", .text = cores},
         {.name = "l1", .text = bytes_text(machine, "l1d_bytes", l1)},
         {.name = "l2", .text = bytes_text(machine, "l2_bytes", l2)},
         {.name = "l3", .text = bytes_text(machine, "l3_bytes", l3)},
         {.name = "memory", .text = bytes_text(machine, "memory_available_bytes", all)},
-        {.name = "system", .text = known(text_of(system, "name"))},
-        {.name = "huge", .text = known(text_of(system, "huge_pages"))},
-        {.name = "compiler", .text = known(text_of(build, "compiler"))},
-        {.name = "flags", .text = known(text_of(build, "flags"))},
+        {.name = "system", .text = known(text_of(system, "name"), "unknown")},
+        {.name = "huge", .text = known(text_of(system, "huge_pages"), "unknown")},
+        {.name = "compiler", .text = known(text_of(build, "compiler"), "unknown")},
+        {.name = "flags", .text = known(text_of(build, "flags"), "unknown")},
         {.name = "build", .print = print_build},
         {0}};
     return template_fill(f, &p->words->frames[PAGE], "machine", values, p);
@@ -435,7 +485,7 @@ static status print_page(FILE *f, const page *p)
 static status read_words(page_words *words)
 {
     static const char dir[] = SOURCE_DIR "/plots/page";
-    static const char *const frames[] = {"page.html", "verdict.html", "section.html"};
+    static const char *const frames[] = {"page.html", "verdict.html", "section.html", "run.html"};
     char name[64];
     status failed = template_file(dir, "style.css", &words->style);
     for (size_t i = 0; i < FRAMES && !failed; i++)
