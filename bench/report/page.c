@@ -1,6 +1,5 @@
 // The page: one file with everything in it, which can be read without a network, without scripts,
 // and on paper.
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>

@@ -326,8 +326,26 @@ Test(report, the_page_holds_everything)
     cr_assert_not_null(strstr(html, "It &lt;ends&gt;."));
     cr_assert_not_null(strstr(html, "naive, &lt;b&gt;"));
     cr_assert_not_null(strstr(html, "<td>35.5</td>"), "a roof");
+    cr_assert_not_null(strstr(html, "Slopes are fitted from 16 to 256, where what a cached step "
+                                    "reads is held by the L2 cache."));
+    cr_assert_not_null(strstr(html, "second half 1.0&#160;% slower than the first;"));
+    cr_assert_not_null(strstr(html, "4 involuntary context switches."));
+    cr_assert_null(strstr(html, "Another machine or build"));
     cr_assert_null(strstr(html, "not been measured"));
     cr_assert_null(strstr(html, "No ratio"));
+    remove_folders();
+}
+
+Test(report, what_another_build_measured_says_so)
+{
+    make_folders();
+    write_all();
+    write_curve(&experiments[0], "0123456789abcdef");
+    cr_assert_null(report().s);
+    cr_assert_eq(count(page(), "Another machine or build"), 1);
+    cr_assert_not_null(
+        strstr(page(), "A &lt;fast&gt; one, 2 cores,\nbuild <code>0123456789ab</code>."));
+    check_page(page());
     remove_folders();
 }
 
