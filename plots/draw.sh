@@ -10,7 +10,9 @@ draw() {
     for theme in light dark; do
         picture=$folder/$1-$theme.$format
         gnuplot -e "theme = '$theme'; format = '$format'; results = '$results'" "plots/$1.gp" >"$picture.part"
+        [ "$format" = png ] || sed -i.plain '/<\/desc>/r plots/page/drawing.xml' "$picture.part"
         mv "$picture.part" "$picture"
+        rm -f "$picture.part.plain"
     done
     drawn=yes
 }

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -383,28 +382,37 @@ static status read_one(report_data *r, size_t i)
     return compose_command(m);
 }
 
-// The light drawing of a story, ready for the page, where there is one.
+static void forget_picture(report_data *r, size_t i)
+{
+    for (size_t theme = 0; theme < REPORT_THEMES; theme++) {
+        memory_free(r->pictures[i][theme]);
+        r->pictures[i][theme] = NULL;
+    }
+}
+
+// The drawings of a story, where there are both.
 static void read_picture(report_data *r, size_t i)
 {
+    static const char *const themes[REPORT_THEMES] = {"light", "dark"};
     const story *s = &report_stories[i];
-    char name[NAME], path[FILE_PATH_SIZE], *svg = NULL;
+    char name[REPORT_THEMES][NAME], path[FILE_PATH_SIZE];
     size_t n;
-    snprintf(name, sizeof name, "%s-light.svg", s->id);
-    if (*r->of[s->of].problem || !file_exists(r->plots, name))
+    bool drawn = !*r->of[s->of].problem;
+    status failed = NULL;
+    for (size_t theme = 0; theme < REPORT_THEMES; theme++) {
+        snprintf(name[theme], NAME, "%s-%s.svg", s->id, themes[theme]);
+        drawn = drawn && file_exists(r->plots, name[theme]);
+    }
+    for (size_t theme = 0; theme < REPORT_THEMES && drawn && !failed; theme++) {
+        failed = file_path(r->plots, name[theme], path);
+        if (!failed)
+            failed = file_read(r->plots, name[theme], &r->pictures[i][theme], &n);
+        if (!failed)
+            failed = drawing_check(path, r->pictures[i][theme]);
+    }
+    if (!failed)
         return;
-    FILE *f = open_memstream(&r->pictures[i], &n);
-    status failed = f ? file_path(r->plots, name, path) : memory_failed("a picture");
-    if (!failed)
-        failed = file_read(r->plots, name, &svg, &n);
-    if (!failed)
-        failed = drawing_inline(f, path, svg, s->id, s->shows);
-    if (f && fclose(f) != 0 && !failed)
-        failed = memory_failed("a picture");
-    memory_free(svg);
-    if (!failed)
-        return;
-    free(r->pictures[i]);
-    r->pictures[i] = NULL;
+    forget_picture(r, i);
     fprintf(stderr, "bench report: %s\n", failed);
     r->problems++;
 }
@@ -587,7 +595,7 @@ static void release(report_data *r)
     for (size_t i = 0; i < REPORT_ALL; i++)
         forget(&r->of[i]);
     for (size_t i = 0; i < REPORT_STORIES; i++)
-        free(r->pictures[i]); // open_memstream's
+        forget_picture(r, i);
     json_decref(r->verified);
 }
 

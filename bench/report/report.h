@@ -36,26 +36,26 @@ typedef struct measured {
     char command[1024], problem[1024];
 } measured;
 
-// What the page says of one picture: plots/ID.gp draws it.
+// One picture of the page and what belongs to it: plots/ID.gp draws it, and
+// plots/page/sections/ID.html holds the words.
 typedef struct story {
     size_t of; // which experiment's: an index into report_data.of
-    const char *id, *title;
-    const char *question; // NULL: the experiment's
-    const char *metric;   // the only one that its table shows; NULL: all of the experiment's
-    const char *shows;    // the picture, for those who cannot see it
-    const char *formula, *theory; // HTML
+    const char *id;
+    const char *metric; // the only one that its table shows; NULL: all of the experiment's
 } story;
 
 // All of them, in the order of the page; those of one experiment stand together.
 enum { REPORT_STORIES = 13 };
 extern const story report_stories[REPORT_STORIES];
 
+enum { REPORT_LIGHT, REPORT_DARK, REPORT_THEMES };
+
 typedef struct report_data {
     char results[FILE_PATH_SIZE], plots[FILE_PATH_SIZE], out[FILE_PATH_SIZE];
     json_t *verified; // an array, as results.json has it
     measured of[REPORT_ALL];
-    char *pictures[REPORT_STORIES]; // <svg> elements, or NULL
-    size_t problems;                // files that are there and cannot be shown
+    char *pictures[REPORT_STORIES][REPORT_THEMES]; // SVG files, both or none
+    size_t problems;                               // files that are there and cannot be shown
 } report_data;
 
 // The longest context up to which the build that measured m has verified the model of a median; 0:

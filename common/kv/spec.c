@@ -59,7 +59,7 @@ static status parse_window(word numbers, kv_spec *spec)
 // A word says something of the keep or of the form, each of which can be said once.
 static status parse_word(word w, kv_spec *spec, bool *kept, bool *formed)
 {
-    word rest;
+    word rest = {0};
     const bool of_form = is(w, "f32") || is(w, "f16");
     bool *said = of_form ? formed : kept;
     if (!of_form && !is(w, "all") && !after(w, "window:", &rest))

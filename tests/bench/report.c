@@ -10,6 +10,7 @@
 #include "bench/base/results.h"
 #include "bench/report/drawing.h"
 #include "bench/report/report.h"
+#include "bench/report/template.h"
 #include "bench/verify/verify.h"
 #include "common/base/memory.h"
 #include "tests/support/command.h"
@@ -140,19 +141,8 @@ static void write_roofline(void)
 // A drawing as gnuplot's, in little.
 static const char svg[] =
     "<?xml version=\"1.0\" encoding=\"utf-8\"  standalone=\"no\"?>\n<svg \n width=\"800\" "
-    "height=\"450\"\n "
-    "viewBox=\"0 0 800 450\"\n xmlns=\"http://www.w3.org/2000/svg\"\n>\n<title>Gnuplot</title>\n"
-    "<desc>Produced by GNUPLOT 5.4 </desc>\n<g id=\"gnuplot_canvas\">\n"
-    "<rect x=\"0\" y=\"0\" width=\"800\" height=\"450\" fill=\"#ffffff\"/>\n<defs>\n"
-    "\t<circle id='gpDot' r='0.5' stroke='currentColor'/>\n"
-    "\t<filter id='textbox' x='0'>\n\t  <feFlood flood-color='#FFFFFF' "
-    "result='bgnd'/>\n\t</filter>\n</defs>\n"
-    "<g fill=\"none\" color=\"black\" onload=\"alert(1)\"><path stroke='rgb( 31,  35,  40)'  "
-    "d='M1,2\t\tL3,4'/>"
-    "<text><tspan font-family=\"sans-serif\" >a &lt; b & c</tspan></text>\n"
-    "<use xlink:href='#gpDot' color='rgb(  0, 114, 178)'/><path stroke=\"#D55E00\" "
-    "fill=\"#123456\" d=\"M0 0\"/></g>\n"
-    "</g>\n</svg>\n";
+    "height=\"450\"\n xmlns=\"http://www.w3.org/2000/svg\"\n>\n<g onload=\"alert(1)\">"
+    "<text>a &lt; b</text></g>\n</svg>\n";
 
 static void write_all(void)
 {
@@ -165,6 +155,8 @@ static void write_all(void)
     for (size_t i = 0; i < REPORT_STORIES; i++) {
         char name[64];
         snprintf(name, sizeof name, "%s-light.svg", report_stories[i].id);
+        write_text(plots, name, svg);
+        snprintf(name, sizeof name, "%s-dark.svg", report_stories[i].id);
         write_text(plots, name, svg);
     }
 }
@@ -217,7 +209,8 @@ static const char *check_tag(const char *at, char open[64][32], size_t *depth)
             at = end;
         }
     cr_assert(*at, "<%s does not end", name);
-    if (*at != '/' && strcmp(name, "meta") != 0 && strcmp(name, "br") != 0) {
+    if (*at != '/' && strcmp(name, "meta") != 0 && strcmp(name, "br") != 0 &&
+        strcmp(name, "img") != 0 && strcmp(name, "source") != 0) {
         cr_assert_lt(*depth, 64);
         strcpy(open[(*depth)++], name);
     }
@@ -254,24 +247,49 @@ static void check_ids(const char *html)
     cr_assert_gt(found, 3 * REPORT_STORIES);
 }
 
+// The words of a section stand on the page.
+static void check_section(const char *html, const char *id)
+{
+    static const char *const needed[] = {"title", "formula", "theory"};
+    char name[64], head[200];
+    template words;
+    snprintf(name, sizeof name, "sections/%s.html", id);
+    cr_assert_null(template_read(SOURCE_DIR "/plots/page", name, &words));
+    cr_assert_not_null(template_part(&words, "shows"), "%s", id);
+    for (size_t i = 0; i < 3; i++) {
+        const char *text = template_part(&words, needed[i]);
+        cr_assert(text && *text && strstr(html, text), "the %s of %s is missing", needed[i], id);
+    }
+    snprintf(head, sizeof head, "<section id=\"%s\" aria-labelledby=\"%s-head\">\n<h2 ", id, id);
+    cr_assert_not_null(strstr(html, head), "%s has no heading", id);
+    template_free(&words);
+}
+
+// Whatever the page loads is in it.
+static void check_sources(const char *html)
+{
+    static const char *const attributes[] = {"src=", "srcset="};
+    char wanted[64];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(wanted, sizeof wanted, "%s\"data:image/svg+xml;base64,", attributes[i]);
+        for (const char *at = html; (at = strstr(at, attributes[i])); at++)
+            cr_assert_eq(strncmp(at, wanted, strlen(wanted)), 0, "%.60s", at);
+    }
+}
+
 // The page holds everything it needs, and nothing that a file could have slipped in.
 static void check_page(const char *html)
 {
-    static const char *const never[] = {"http:",   "https:",      "src=",  "url(",
-                                        "@import", "<script",     "<link", "<iframe",
-                                        "onload",  "javascript:", HOSTILE};
+    static const char *const never[] = {
+        "http:",   "https:", "url(",        "@import", "<script", "<link", "<svg",
+        "<iframe", "onload", "javascript:", HOSTILE,   "{{",      "}}"};
     check_balance(html);
     check_ids(html);
+    check_sources(html);
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         cr_assert_null(strstr(html, never[i]), "the page holds '%s'", never[i]);
-    for (size_t i = 0; i < REPORT_STORIES; i++) {
-        char section[64];
-        snprintf(section, sizeof section, "<section id=\"%s\"", report_stories[i].id);
-        cr_assert(strstr(html, section) && strstr(html, report_stories[i].title) &&
-                      strstr(html, report_stories[i].formula) &&
-                      strstr(html, report_stories[i].theory),
-                  "%s is missing", report_stories[i].id);
-    }
+    for (size_t i = 0; i < REPORT_STORIES; i++)
+        check_section(html, report_stories[i].id);
 }
 
 static size_t count(const char *text, const char *part)
@@ -294,7 +312,7 @@ Test(report, the_page_holds_everything)
     cr_assert_not_null(strstr(html, "0 of 123,456 logits differ"));
     cr_assert_not_null(strstr(html, "0 of 654,321 keys and values differ"));
     cr_assert_gt(count(html, HOSTILE_HTML), EXPERIMENTS);
-    cr_assert_eq(count(html, "<svg "), REPORT_STORIES);
+    cr_assert_eq(count(html, "<img "), REPORT_STORIES);
     cr_assert_eq(count(html, "</figcaption>"), REPORT_STORIES);
     // What the medians of 2000 x^2 and 1000 x come to: ms, three digits, intervals; the ratio's is
     // the widest.
@@ -308,8 +326,26 @@ Test(report, the_page_holds_everything)
     cr_assert_not_null(strstr(html, "It &lt;ends&gt;."));
     cr_assert_not_null(strstr(html, "naive, &lt;b&gt;"));
     cr_assert_not_null(strstr(html, "<td>35.5</td>"), "a roof");
+    cr_assert_not_null(strstr(html, "Slopes are fitted from 16 to 256, where what a cached step "
+                                    "reads is held by the L2 cache."));
+    cr_assert_not_null(strstr(html, "second half 1.0&#160;% slower than the first;"));
+    cr_assert_not_null(strstr(html, "4 involuntary context switches."));
+    cr_assert_null(strstr(html, "Another machine or build"));
     cr_assert_null(strstr(html, "not been measured"));
     cr_assert_null(strstr(html, "No ratio"));
+    remove_folders();
+}
+
+Test(report, what_another_build_measured_says_so)
+{
+    make_folders();
+    write_all();
+    write_curve(&experiments[0], "0123456789abcdef");
+    cr_assert_null(report().s);
+    cr_assert_eq(count(page(), "Another machine or build"), 1);
+    cr_assert_not_null(
+        strstr(page(), "A &lt;fast&gt; one, 2 cores,\nbuild <code>0123456789ab</code>."));
+    check_page(page());
     remove_folders();
 }
 
@@ -330,7 +366,7 @@ Test(report, a_ratio_stands_only_beside_a_verification)
     cr_assert_not_null(strstr(page(), "5 of 123,456 logits differ"));
     cr_assert_not_null(strstr(page(), "The decoders do not agree"));
     cr_assert_null(strstr(page(), "(209 to 313)"));
-    cr_assert_eq(count(page(), "<svg "), REPORT_STORIES - 1, "the speed-up is drawn");
+    cr_assert_eq(count(page(), "<img "), REPORT_STORIES - 1, "the speed-up is drawn");
     check_page(page());
     remove_folders();
 }
@@ -542,7 +578,7 @@ Test(report, a_spoilt_file_is_named_and_the_rest_is_shown)
         for (char *part = strtok(wanted, "|"); part; part = strtok(NULL, "|"))
             cr_assert(strcmp(part, "<b>") == 0 || strstr(page(), part), "case %zu does not say %s",
                       i, part);
-        cr_assert_geq(count(page(), "<svg ") + 1, REPORT_STORIES - spoilt[i].sections);
+        cr_assert_geq(count(page(), "<img ") + 1, REPORT_STORIES - spoilt[i].sections);
         remove_folders();
     }
 }
@@ -569,76 +605,36 @@ Test(report, strange_text_is_no_failure)
     remove_folders();
 }
 
-// A drawing on a page of its own.
-static status inline_text(const char *text, char *shown, size_t size)
+// RFC 4648's own vectors.
+Test(report, a_drawing_becomes_base64)
 {
-    memset(shown, 0, size);
-    FILE *f = fmemopen(shown, size - 1, "w");
-    status failed = drawing_inline(f, "x.svg", text, "p", "It <shows>");
-    fclose(f);
-    return failed;
-}
-
-Test(report, a_drawing_is_taken_apart)
-{
-    static char shown[1 << 16];
-    cr_assert_null(inline_text(svg, shown, sizeof shown));
-    cr_assert_str_eq(
-        shown,
-        "<svg viewBox=\"0 0 800 450\" role=\"img\" aria-label=\"It &lt;shows&gt;\"><g "
-        "id=\"p-gnuplot_canvas\">"
-        "<rect x=\"0\" y=\"0\" width=\"800\" height=\"450\" fill=\"var(--paper)\"></rect><defs>"
-        "<circle id=\"p-gpDot\" r=\"0.5\" stroke=\"currentColor\"></circle></defs>"
-        "<g fill=\"none\" color=\"var(--ink)\"><path stroke=\"var(--ink)\" d=\"M1,2  L3,4\"></path>"
-        "<text><tspan>a &lt; b &amp; c</tspan></text><use href=\"#p-gpDot\" "
-        "color=\"var(--cached)\"></use>"
-        "<path stroke=\"var(--naive)\" fill=\"#123456\" d=\"M0 0\"></path></g>\n</g>\n</svg>");
-}
-
-// The colours of plots/style.gp are those that become variables.
-Test(report, our_drawings_have_no_other_colours)
-{
-    static char shown[1 << 18];
-    static const char *const names[] = {"step-light.svg", "speedup-light.svg", "ttft-light.svg",
-                                        "memory-light.svg"};
-    for (size_t i = 0; i < 4; i++) {
-        size_t n;
-        char *text = support_read(SOURCE_DIR "/plots/figures", names[i], &n);
-        cr_assert_null(inline_text(text, shown, sizeof shown));
-        cr_assert_null(strstr(shown, "rgb("));
-        cr_assert_null(strstr(shown, "\"#F"));
-        cr_assert(strstr(shown, "var(--ink)") && strstr(shown, "var(--faint)") &&
-                  strstr(shown, "var(--cached)"));
-        free(text);
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"foobar", "Zm9vYmFy"},
+                                           {"\xc2\xb5", "wrU="}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char shown[64] = "", wanted[64];
+        FILE *f = fmemopen(shown, sizeof shown - 1, "w");
+        drawing_data(f, pairs[i][0]);
+        fclose(f);
+        snprintf(wanted, sizeof wanted, "data:image/svg+xml;base64,%s", pairs[i][1]);
+        cr_assert_str_eq(shown, wanted);
     }
 }
 
-Test(report, drawings_refused)
+Test(report, a_drawing_that_was_cut_is_refused)
 {
-    static char shown[1 << 16], deep[1 << 12];
     char cut[sizeof svg];
-    for (size_t n = 0; n < sizeof svg - sizeof "</svg>\n"; n++) {
+    cr_assert_null(drawing_check("x.svg", svg));
+    for (size_t n = 0; n < sizeof svg - sizeof "\n"; n++) {
         memcpy(cut, svg, n);
         cut[n] = '\0';
-        support_assert_refused(inline_text(cut, shown, sizeof shown), "x.svg|make plots");
+        support_assert_refused(drawing_check("x.svg", cut), "x.svg|cut short|make plots");
     }
-    snprintf(deep, sizeof deep, "<svg viewBox='0 0 1 1'>");
-    for (size_t i = 0; i < 40; i++)
-        strcat(deep, "<g>");
-    const char *wrong[] = {deep,
-                           "<svg viewBox='0 0 1 1'><script>x</script></svg>",
-                           "<svg viewBox='0 0 1 1'><image href='#a'/></svg>",
-                           "<svg viewBox='0 0 1 1'><use href='http://a'/></svg>",
-                           "<svg viewBox='0 0 1 1'><g></svg></g>",
-                           "<svg viewBox='0 0 1 1'></svg><svg viewBox='0 0 1 1'></svg>",
-                           "<svg viewBox='0 0 1 1'><g x=1></g></svg>",
-                           "<svg viewBox='0 0 1 1'><g x='<'></g></svg>",
-                           "<svg viewBox='1'></svg>",
-                           "<svg></svg>",
-                           "<g></g>",
-                           "words"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        support_assert_refused(inline_text(wrong[i], shown, sizeof shown), "x.svg|make plots");
+    support_assert_refused(drawing_check("x.svg", "words"), "x.svg|make plots");
 }
 
 Test(report, a_spoilt_drawing_is_left_out)
@@ -646,10 +642,90 @@ Test(report, a_spoilt_drawing_is_left_out)
     make_folders();
     write_all();
     write_verified(true, 400, 0);
-    write_text(plots, "step-light.svg", "<svg viewBox='0 0 1 1'><script>alert(1)</script></svg>");
+    write_text(plots, "step-dark.svg", "<svg><g>");
     support_assert_refused(report().s, "1 of");
     check_page(page());
-    cr_assert_eq(count(page(), "<svg "), REPORT_STORIES - 1);
+    cr_assert_eq(count(page(), "<img "), REPORT_STORIES - 1);
+    cr_assert_eq(count(page(), "There is no picture"), 1);
+    remove_folders();
+}
+
+// A template filled with one text, one piece of HTML and one function's.
+static status print_three(FILE *f, const void *what)
+{
+    fputs(what, f);
+    return NULL;
+}
+
+static status print_nothing(FILE *f, const void *what)
+{
+    (void)f;
+    (void)what;
+    return "no more paper";
+}
+
+static status fill(const char *text, const char *part, char shown[256])
+{
+    static const template_value values[] = {{.name = "one", .text = "<1>"},
+                                            {.name = "two", .html = "<b>2</b>"},
+                                            {.name = "three", .print = print_three},
+                                            {.name = "empty"},
+                                            {.name = "failing", .print = print_nothing},
+                                            {0}};
+    template t;
+    memset(shown, 0, 256);
+    write_text(top, "x.html", text);
+    status failed = template_read(top, "x.html", &t);
+    if (!failed) {
+        FILE *f = fmemopen(shown, 255, "w");
+        failed = template_fill(f, &t, part, values, "3");
+        fclose(f);
+    }
+    template_free(&t);
+    return failed;
+}
+
+Test(report, a_template_is_filled)
+{
+    char shown[256];
+    make_folders();
+    const char *text = "<!-- a -->\n{{one}}, {{two}}\n{ and {{three}}{{one}} }\n<!-- b -->\nB\n";
+    cr_assert_null(fill(text, "a", shown));
+    cr_assert_str_eq(shown, "&lt;1&gt;, <b>2</b>\n{ and 3&lt;1&gt; }");
+    cr_assert_null(fill(text, "b", shown));
+    cr_assert_str_eq(shown, "B");
+    cr_assert_null(fill("<!-- a -->\n<!-- b -->\nB\n", "a", shown));
+    cr_assert_str_eq(shown, "");
+    remove_folders();
+}
+
+Test(report, templates_refused)
+{
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {{"<!-- a -->\n{{four}}\n", "x.html: |{{four}}"},
+                 {"<!-- a -->\n{{empty}}\n", "x.html: |{{empty}}"},
+                 {"<!-- a -->\n{{on}} {{one}}\n", "x.html: |{{on}}"},
+                 {"<!-- a -->\n{{}}\n", "x.html: |{{}}"},
+                 {"<!-- a -->\n{{one\n<!-- b -->\n}}\n", "x.html: |{{one|is not closed"},
+                 {"<!-- a -->\n{{failing}}\n", "no more paper"},
+                 {"<!-- b -->\n{{one}}\n", "x.html: |<!-- a -->"},
+                 {"words\n", "x.html: |no line"},
+                 {"", "x.html: |no line"},
+                 {"<!-- a\n", "x.html: |<!-- name -->"},
+                 {"<!-- a --> b\n", "x.html: |<!-- name -->"},
+                 {"<!-- a -->", "x.html: |<!-- name -->"}};
+    char shown[256], many[17 * 11 + 1] = "";
+    template t;
+    make_folders();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        support_assert_refused(fill(wrong[i].text, "a", shown), wrong[i].says);
+    for (size_t i = 0; i <= TEMPLATE_PARTS; i++)
+        strcat(many, "<!-- a -->\n");
+    support_assert_refused(fill(many, "a", shown), "x.html: |no more than 16");
+    support_assert_refused(template_read(top, "none.html", &t),
+                           "none.html is missing|git checkout plots/page");
+    template_free(&t);
     remove_folders();
 }
 
@@ -692,6 +768,7 @@ Test(report, every_allocation_may_fail)
     write_curve(&experiments[0], "a build");
     write_roofline();
     write_text(plots, "step-light.svg", svg);
+    write_text(plots, "step-dark.svg", svg);
     fail_allocations(SIZE_MAX);
     remove_folders();
 }
