@@ -304,8 +304,8 @@ static void look_beyond(void *user, stage s, int l, int head, size_t t, const fl
             *f = (first_beyond){l, t, true};
 }
 
-// One weight of layer l from channel k to head 1's keys is made steep. Returns the position at which
-// the step has to fail, and does; 0 also if no row is beyond.
+// One weight of layer l from channel k to head 1's keys is made steep. Returns the position at
+// which the step has to fail, and does; 0 also if no row is beyond.
 static size_t check_beyond(life *x, const decoder_api *api, decoder *d, size_t l, size_t k)
 {
     const linear *w = &x->m->layers[l].qkv;
