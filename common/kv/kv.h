@@ -26,9 +26,9 @@ void kv_destroy(kv *s);
 // store holds the rows before *first and no others.
 status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, size_t *first);
 
-// a->heads (n, C) = attention of the n rows of a->q, at positions first.. of model layer l, over the
-// keys and values that the spec lets each row see, after storing those of a->k and a->v. first = 0
-// empties the layer, so that a store of one layer serves all. Fails where a number has no such
+// a->heads (n, C) = attention of the n rows of a->q, at positions first.. of model layer l, over
+// the keys and values that the spec lets each row see, after storing those of a->k and a->v. first
+// = 0 empties the layer, so that a store of one layer serves all. Fails where a number has no such
 // form, naming layer, head and position. Vaswani et al. 2017, eq. 1; the order of every sum is
 // contract 4 and 5.
 status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const tap *to);
