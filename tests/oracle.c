@@ -84,7 +84,7 @@ static float gelu(float x)
     return x / (1.0f + exponential(x * fmaf(x * x, -0x1.2444f2p-4f, -0x1.988454p+0f)));
 }
 
-// Which rows are kept. All: every row up to its own. window:W+S: the last W, its own among them,
+// Which rows are kept. all: every row up to its own. window:W+S: the last W, its own among them,
 // and the first S.
 bool oracle_sees(const kv_spec *spec, size_t t, size_t s)
 {

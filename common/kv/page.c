@@ -6,7 +6,7 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
-// The constant was found by measurement (notes/13-store.md).
+// Why 64: notes/13-store.md.
 enum { KV_PAGE = 64 };
 
 static size_t cache_lines(size_t bytes)
