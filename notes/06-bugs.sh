@@ -4,16 +4,20 @@
 cd "$(dirname "$0")/.." || exit
 : "${OUT:=build}"
 
+wrap() {
+    fold -s -w 100 | sed 's/ $//'
+}
+
 show_bug() { # PATCH
     report=$OUT/faults/$(basename "$1" .patch)/report
-    sed -n 1p "$1"
-    sed -n 's/^World: \(.*\)$/In the world: \1./p' "$1"
+    sed -n 1p "$1" | wrap
+    sed -n 's/^World: \(.*\)$/In the world: \1./p' "$1" | wrap
     printf '\n```diff\n'
     sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
     printf '```\n\n'
     sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  [0-9]* elements' | sed 's/^/    /'
     echo
-    sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1"
+    sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1" | wrap
 }
 
 shown=

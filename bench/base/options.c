@@ -19,7 +19,8 @@ static const struct option all_options[] = {
     {"quick", no_argument, NULL, 'q'},         {"decoder", required_argument, NULL, 'd'},
     {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
     {"stages", no_argument, NULL, 'S'},        {"check", required_argument, NULL, 'C'},
-    {"kv", required_argument, NULL, 'k'},      {"help", no_argument, NULL, 'h'},
+    {"kv", required_argument, NULL, 'k'},      {"work", no_argument, NULL, 'w'},
+    {"help", no_argument, NULL, 'h'},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
 
@@ -92,6 +93,9 @@ static status take(int letter, bench_options *o)
         break;
     case 'j':
         o->json = true;
+        break;
+    case 'w':
+        o->work = true;
         break;
     case 'q':
         o->quick = true;

@@ -29,6 +29,7 @@ typedef struct bench_options {
     size_t subjects;                                 // how many were given
     double timeout_s;                                // -t; 60 unless given
     bool json;                                       // -j
+    bool work;                                       // -w
     bool stages;                                     // -S
     const char *check; // -C, a file of golden digests; NULL unless given
     char **words;      // *: arguments that are no options, (word_count)

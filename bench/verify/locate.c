@@ -201,7 +201,7 @@ static void find_pattern(const trace *judge, const trace *tested, location *l, t
 
 static bool is_stored(int s)
 {
-    return s == STORED_K || s == STORED_V;
+    return s == STORED_K || s == STORED_V || s == STAGE_STORED_K || s == STAGE_STORED_V;
 }
 
 // Classic bugs by where they are first seen and what that looks like (notes/06-bugs.md).

@@ -252,6 +252,15 @@ static status renew(const verification *v, worker *own)
     return subject_create(v->tested, v->m, v->last, &own->tested);
 }
 
+// The observer of a subject's work: each row is embedded once.
+static void count_rows(void *user, stage s, int l, int head, size_t position, const float *values,
+                       size_t n)
+{
+    uint64_t *rows = user;
+    (void)l, (void)head, (void)position, (void)values, (void)n;
+    *rows += s == STAGE_EMBED;
+}
+
 static status run_task(verification *v, const task *t, worker *own)
 {
     const way *w = &v->ways[t->way];
@@ -259,10 +268,15 @@ static status run_task(verification *v, const task *t, worker *own)
     if (!s && w->decoders == 2)
         s = subject_create(v->tested, v->m, v->last, &own->other);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
+    const bool counted = !s && t->way == ONE_BY_ONE && v->tested->api->observe;
+    if (counted)
+        v->tested->api->observe(d, count_rows, &v->rows_computed);
     for (size_t i = t->first; !s && i < t->first + t->n; i++) {
         const bool first = w->decoders == 1 || i % 2 == 0;
         s = make_move(v, t->way, i, first ? d : own->other, first, own->ids);
     }
+    if (counted)
+        v->tested->api->observe(d, NULL, NULL);
     // Before the cache is looked into: it may not hold what the other one frees.
     release(v->tested, &own->other);
     return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
@@ -387,6 +401,11 @@ finding verification_total(const finding findings[WAYS])
         sum.differing += findings[w].differing;
     }
     return sum;
+}
+
+double verification_work(const verification *v)
+{
+    return (double)v->rows_computed / (double)v->ways[ONE_BY_ONE].n;
 }
 
 size_t verification_first(const verification *v, const finding **found)

@@ -31,6 +31,7 @@ typedef struct verification {
     way ways[WAYS];
     float *expected; // (last, V): the judge's logits of all rows, from one step
     finding logits[WAYS], cache[WAYS];
+    uint64_t rows_computed; // by the subject, one by one; 0 where it does not show them
     task *tasks;
     size_t n_tasks;
     progress bar;
@@ -49,6 +50,10 @@ void verification_free(verification *v);
 
 // What was compared and what differed, of all ways together but the judge's own.
 finding verification_total(const finding findings[WAYS]);
+
+// How many times the rows that were needed have been computed, one by one: 1 for a cache that
+// always hits; 0 where that is not shown.
+double verification_work(const verification *v);
 
 // Of all ways, the one that differs at the shortest context, and its finding; WAYS if none does.
 // Logits come before the cache.

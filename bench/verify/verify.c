@@ -25,6 +25,7 @@ static const char USAGE[] =
     "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
     "selection of a large one\n" SUBJECT_USAGE "                                 default: kvcache\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
+    "  -w, --work                     rows that are computed again are a failure too\n"
     "  -j, --json                     print one JSON object for each decoder instead\n";
 
 // Contexts at which tiles, panels and chunks begin and end; or all, where that takes less than
@@ -80,10 +81,17 @@ static void print_verdict(const verification *v, bool passed)
     printf("%s%s%s\n", v->lengths[0] ? "; rows are held wrongly" : "",
            v->logits[RECOMPUTED].differing ? "; the judge does not agree with itself" : "",
            plugin_complaint() ? "; the floating-point environment was changed" : "");
+    if (verification_work(v) > 1)
+        printf("  but %s rows were computed one by one where %s were needed: %s\n",
+               format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b),
+               v->rows_computed == v->ways[ONE_BY_ONE].n * (v->ways[ONE_BY_ONE].n + 1) / 2
+                   ? "this cache never hits"
+                   : "some are computed again");
 }
 
 static void print_report(const verification *v, bool passed)
 {
+    char a[FORMAT_ROOM], b[FORMAT_ROOM];
     const size_t V = v->m->config.V;
     const finding cache = verification_total(v->cache);
     printf("verify %s on %s: contexts up to %zu, every bit of every number\n", v->tested->name,
@@ -97,6 +105,11 @@ static void print_report(const verification *v, bool passed)
         print_line(v->tested->api->name, "keys and values held", v->last, &cache, "numbers");
     else
         printf("  %-8s does not show its keys and values: logits only\n", v->tested->api->name);
+    if (v->rows_computed)
+        printf("  %-8s %-22s %12s computed, %s needed\n", v->tested->api->name, "rows, one by one",
+               format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b));
+    else
+        printf("  %-8s does not show which rows it computes\n", v->tested->api->name);
     printf("  SHA-256 of the recomputed logits: %s\n", v->digest);
     print_verdict(v, passed);
 }
@@ -113,13 +126,14 @@ static json_t *report_json(const verification *v, bool passed, const location *l
                                               "compared", (json_int_t)v->logits[w].compared,
                                               "differing", (json_int_t)v->logits[w].differing));
     const finding cache = verification_total(v->cache);
-    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model",
-                     model_label(v->m), "judge", v->judge->api->name, "decoder",
-                     v->tested->api->name, "kv", kv_name(&v->tested->kv, spec), "identical", passed,
-                     "ways", ways, "cache", "compared", (json_int_t)cache.compared, "differing",
-                     (json_int_t)cache.differing, "length", v->lengths[0] ? v->lengths : NULL,
-                     "environment", plugin_complaint(), "sha256_of_recomputed_logits", v->digest,
-                     "located", l ? location_json(l) : json_null());
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model",
+        model_label(v->m), "judge", v->judge->api->name, "decoder", v->tested->api->name, "kv",
+        kv_name(&v->tested->kv, spec), "identical", passed, "ways", ways, "cache", "compared",
+        (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "rows", "computed",
+        (json_int_t)v->rows_computed, "needed", (json_int_t)v->ways[ONE_BY_ONE].n, "length",
+        v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
+        "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
 }
 
 static status print_json(const verification *v, bool passed, const location *l)
@@ -148,13 +162,13 @@ static void print_findings(const verification *v, size_t w, const finding *f, co
         location_print(l, stdout);
 }
 
-static status report(const verification *v, bool json, bool *passed)
+static status report(const verification *v, bool json, bool work, bool *passed)
 {
     const finding *f;
     location l;
     const size_t w = verification_first(v, &f);
     status s = NULL;
-    *passed = !f && !v->lengths[0] && !plugin_complaint();
+    *passed = !f && !v->lengths[0] && !plugin_complaint() && (!work || verification_work(v) <= 1);
     if (f)
         s = locate(v->m, v->judge, &v->ways[w], f->move, f == &v->logits[w] ? f->apart : 0, &l);
     if (s)
@@ -185,14 +199,14 @@ static status record(const verification *v, bool passed)
 }
 
 // The judge of a subject is naive under the subject's spec.
-static status verify(const model *m, const subject *tested, bool json, const size_t *contexts,
-                     size_t n, bool *passed)
+static status verify(const model *m, const subject *tested, const bench_options *o,
+                     const size_t *contexts, size_t n, bool *passed)
 {
     const subject judge = {.api = &naive_decoder, .kv = tested->kv, .name = "naive"};
     verification v;
     status s = verification_run(m, &judge, tested, contexts, n, &v);
     if (!s)
-        s = report(&v, json, passed);
+        s = report(&v, o->json, o->work, passed);
     if (!s)
         s = record(&v, *passed);
     verification_free(&v);
@@ -210,7 +224,7 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
     if (!s)
         s = subject_open(o->subject[0], &m->config, &tested);
     if (!s)
-        s = verify(m, &tested, o->json, contexts, n, &passed);
+        s = verify(m, &tested, o, contexts, n, &passed);
     memory_free(contexts);
     if (!s && !passed)
         *exit_code = 1;
@@ -235,7 +249,7 @@ status verify_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     size_t failed = 0;
-    status s = bench_options_parse(argc, argv, "m:c:d:k:t:j", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:d:k:t:jw", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
     if (o.subjects == 0)
