@@ -8,9 +8,9 @@ array median[last]; array low[last]; array high[last] # naive's, by context
 here(x) = int(column("context"))
 keep(x) = (median[here(0)] = column("median_ns"), low[here(0)] = column("ci_lo_ns"), high[here(0)] = column("ci_hi_ns"))
 stats summary using (of(1, "step", "median_ns") > 0 ? keep(0) : NaN) nooutput
-ratio(x) = median[here(0)] / of(2, "step", "median_ns")
-worst(x) = low[here(0)] / of(2, "step", "ci_hi_ns")
-best(x) = high[here(0)] / of(2, "step", "ci_lo_ns")
-plot summary using "context":(worst(0)):(0):(best(0) - worst(0)) @bars linestyle 2, \
-     summary using "context":(ratio(0)) with linespoints linestyle 2, \
-     summary using "context":(ending(ratio(0))):(sprintf("%.3g×", ratio(0))) @labels, 0 textcolor linestyle 2
+ratio(i) = median[here(0)] / of(i, "step", "median_ns")
+worst(i) = low[here(0)] / of(i, "step", "ci_hi_ns")
+best(i) = high[here(0)] / of(i, "step", "ci_lo_ns")
+plot for [i = 2:curves] summary using "context":(worst(i)):(0):(best(i) - worst(i)) @bars linestyle i notitle, \
+     for [i = 2:curves] summary using "context":(ratio(i)) with linespoints linestyle i title name_of(i), \
+     for [i = 2:curves] summary using "context":(ending(ratio(i))):(curves > 2 ? "" : sprintf("%.3g×", ratio(i))) @labels, 0 textcolor linestyle i notitle

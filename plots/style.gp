@@ -42,11 +42,18 @@ do for [power = -6:9] { do for [digit in "1 2 5"] { set ytics add (digit * 10**p
 set autoscale yfix
 set offsets 0, 0, graph 0.06, graph 0.06
 
-# The decoders, in the order of their rows: naive, then kvcache or a plug-in; and as names at the right, where _ alone, or behind one backslash, is a subscript.
+# The decoders, in the order of their rows: naive, then kvcache or others; and as names at the right,
+# where _ alone, or behind one backslash, is a subscript. More than two stand in a key instead.
 # Column `name` of the rows of a decoder and metric; NaN in all others.
-decoders = system("awk -F, 'NR > 1 { sub(/^\"[^\"]*\"/, \"\"); if (!seen[$2]++) print $2 }' " . summary)
-names = system("echo '" . decoders . "' | sed 's/_/\\\\\\\\_/g'")
-name_length = strlen(word(decoders, 2))
+decoders = system("sed -E -n -f plots/decoders.sed '" . summary . "' | awk '!seen[$0]++'")
+names = system("echo '" . decoders . "' | sed 's/_/\\\\_/g'")
+curves = words(decoders)
+array colours[6] = [dark ? "#E69F00" : "#B8860B", "#009E73", "#CC79A7", faint, ink, "#999999"]
+do for [i = 3:curves] { set style line i linecolor rgb colours[(i - 3) % 6 + 1] linewidth 2 pointtype 3 + 2 * i pointsize 0.7 }
+name_length = curves > 2 ? 0 : strlen(word(decoders, 2))
+if (curves > 2) { set key top left Left reverse textcolor rgb ink samplen 2 }
+name_of(i) = curves > 2 ? word(names, i) : ""
+at_right(i) = curves > 2 ? "" : word(names, i)
 set rmargin (name_length > 7 ? name_length + 4 : 11)
 of(i, metric, name) = strcol("decoder") eq word(decoders, i) && strcol("metric") eq metric ? column(name) : NaN
 ending(value) = column(axis) == last ? value : NaN

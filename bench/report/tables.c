@@ -10,7 +10,7 @@
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
-enum { MOST_DECODERS = 4 };
+enum { MOST_DECODERS = OPTIONS_SUBJECTS + 1 }; // as many as a sweep can have
 
 // Three significant digits: 0.0673, 1.02, 97.5, 1,250, 5.30 x 10^-5; a dash where there is nothing.
 static void report_number(FILE *f, double value)
