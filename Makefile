@@ -8,13 +8,16 @@ ARCH ?= $(if $(filter arm64,$(shell uname -m)),-mcpu=native,-march=native)
 endif
 BUILD ?= build
 
-# The arithmetic contract (notes/03-arithmetic.md) stands on these. They come last, so that no CFLAGS can undo them.
-# clang's -fno-fast-math allows contraction again, and warns where CFLAGS asked for more of it: so off stands on both sides.
+# The arithmetic contract (notes/03-arithmetic.md) stands on these. They come last, so that no
+# CFLAGS can undo them. clang's -fno-fast-math allows contraction again, and warns where CFLAGS
+# asked for more of it: so off stands on both sides.
 CONTRACT := -std=c17 -ffp-contract=off -fno-fast-math -ffp-contract=off -fno-math-errno
-# What has to be asked of the compiler or pkg-config is asked once, when a recipe first needs it: `make deps bench` installs them first.
+# What has to be asked of the compiler or pkg-config is asked once, when a recipe first needs it:
+# `make deps bench` installs them first.
 once = $(eval $(1) := $(2))$($(1))
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror $(NO_PASS_FAILED)
-# clang warns of every `omp simd` loop that it does not turn into vectors, as under a sanitizer; gcc does not know the word.
+# clang warns of every `omp simd` loop that it does not turn into vectors, as under a sanitizer; gcc
+# does not know the word.
 NO_PASS_FAILED = $(call once,NO_PASS_FAILED,$(shell $(CC) -Wpass-failed -xc -c -o /dev/null /dev/null 2>/dev/null && echo -Wno-pass-failed))
 # 512-bit vectors where the machine has them: compilers of 2022 prefer 256, at half the speed.
 WIDE = $(call once,WIDE,$(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && \
@@ -65,7 +68,8 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 	$(BUILD)/bench all$(if $(QUICK), --quick)$(if $(MODEL), -m '$(MODEL)')
 	@$(MAKE) --no-print-directory plots
 
-# Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from outside.
+# Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from
+# outside.
 PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/kv/*.c common/math/*.c common/base/input.c common/base/memory.c common/base/status.c))
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
 # -Wno-pedantic: extensions such as _Float16 are the author's to choose.

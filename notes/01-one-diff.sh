@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints chapter 1: 01-one-diff.in with every line `@hunk TEXT` replaced by the one hunk of the decoders' diff in which TEXT is a changed
-# line's part. Fails if there is no such hunk or more than one, and if a hunk is left unexplained.
+# Prints chapter 1: 01-one-diff.in with every line `@hunk TEXT` replaced by the one hunk of the
+# decoders' diff in which TEXT is a changed line's part. Fails if there is no such hunk or more than
+# one, and if a hunk is left unexplained.
 cd "$(dirname "$0")/.." || exit
 diff -U1 naive/decoder.c kvcache/decoder.c | awk '
     function fail(message) { print "notes/01-one-diff.in: " message > "/dev/stderr"; failed = 1; exit 1 }

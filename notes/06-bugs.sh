@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints chapter 6: 06-bugs.in with every line `@bug NN` replaced by what tests/faults/NN-*.patch changes and what verify said of it, and
-# `@table` and `@mutants` by the results: what the last `make faults` and `make mutants` left in $OUT. Fails if a bug is not shown.
+# Prints chapter 6: 06-bugs.in with every line `@bug NN` replaced by what tests/faults/NN-*.patch
+# changes and what verify said of it, and `@table` and `@mutants` by the results: what the last
+# `make faults` and `make mutants` left in $OUT. Fails if a bug is not shown.
 cd "$(dirname "$0")/.." || exit
 : "${OUT:=build}"
 

@@ -1,4 +1,5 @@
-# The whole step, and its attention alone: in a model as it is used, the linear layers hide the slopes of attention.
+# The whole step, and its attention alone: in a model as it is used, the linear layers hide the
+# slopes of attention.
 experiment = "context"
 headline = "One more token: whole step (solid), attention alone (dashed)"
 detail = ", one thread. Bars: 95 % intervals"

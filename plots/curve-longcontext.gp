@@ -1,4 +1,5 @@
-# The same for a model of few channels and a long context: there attention rules, and the whole step bends to its slope.
+# The same for a model of few channels and a long context: there attention rules, and the whole step
+# bends to its slope.
 experiment = "longcontext"
 headline = "A long context: whole step (solid), attention alone (dashed)"
 detail = ", one thread. Bars: 95 % intervals"

@@ -1,4 +1,5 @@
-# What a process holds beside the model, and what its rows, keys and values were counted to take: systems hand out memory in larger pieces.
+# What a process holds beside the model, and what its rows, keys and values were counted to take:
+# systems hand out memory in larger pieces.
 experiment = "memory"
 headline = "Memory beside the model: measured (solid), counted (dashed)"
 detail = ", float32. Each point is a process of its own"

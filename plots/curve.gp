@@ -1,6 +1,8 @@
-# What the experiments of build/bench curves share: a curve for each decoder and each of `metrics`, the first solid, the second dashed. A script
-# sets also `ends`, the last word of the columns' names ("ns"); shown(v), which turns such a value into what is drawn; `powers`, the slopes that
-# theory gives the last metric of naive and of kvcache, drawn as faint lines back from their ends ("": none); and `fine`: tics at 1, 2, 5, 10.
+# What the experiments of build/bench curves share: a curve for each decoder and each of `metrics`,
+# the first solid, the second dashed. A script sets also `ends`, the last word of the columns' names
+# ("ns"); shown(v), which turns such a value into what is drawn; `powers`, the slopes that theory
+# gives the last metric of naive and of kvcache, drawn as faint lines back from their ends ("":
+# none); and `fine`: tics at 1, 2, 5, 10.
 detail = detail . (powers eq "" ? "" : ". Grey: slope " . (powers eq "1 1" ? "1" : "2 and 1"))
 load "plots/style.gp"
 if (!fine) { set ytics auto; set ytics format "%g" }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Draws every CSV in RESULTS that a plot exists for into FOLDER, light and dark. What has not been measured is left out.
+# Draws every CSV in RESULTS that a plot exists for into FOLDER, light and dark. What has not been
+# measured is left out.
 # usage: plots/draw.sh RESULTS FOLDER svg|png
 set -eu
 results=$1 folder=$2 format=$3

@@ -1,4 +1,5 @@
-# Memory that grows with the context: what the cached decoder keeps, and what the naive one needs while it recomputes all rows.
+# Memory that grows with the context: what the cached decoder keeps, and what the naive one needs
+# while it recomputes all rows.
 headline = "Memory that grows with the context"
 detail = ", float32"
 unit = "memory (MiB)"

@@ -1,5 +1,6 @@
-# The roofline: the speed that memory and arithmetic allow, by operations per byte, and where each stage of a step stands under it. A shape for each
-# kind of stage, a ring for the whole. The arrow is what a cache changes at the longest context.
+# The roofline: the speed that memory and arithmetic allow, by operations per byte, and where each
+# stage of a step stands under it. A shape for each kind of stage, a ring for the whole. The arrow
+# is what a cache changes at the longest context.
 summary = results . "/roofline.csv"
 axis = "intensity"
 headline = "What limits each stage: arithmetic, or memory"

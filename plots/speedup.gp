@@ -1,4 +1,5 @@
-# Naive step time over cached step time. A bar spans the worst and the best ratio that the intervals of both medians allow.
+# Naive step time over cached step time. A bar spans the worst and the best ratio that the intervals
+# of both medians allow.
 headline = "Speed-up of one step by the KV cache"
 detail = ", one thread. Bars: from the 95 % intervals of both medians"
 unit = "naive step / cached step"

@@ -1,4 +1,5 @@
-# Time of the one step that extends a context: what a KV cache changes. Straight lines on these axes are powers of the context.
+# Time of the one step that extends a context: what a KV cache changes. Straight lines on these axes
+# are powers of the context.
 headline = "Time to generate one more token, by context"
 detail = ", one thread. Bars: 95 % interval of the median"
 unit = "one step (ms)"

@@ -1,6 +1,7 @@
-# What all plots share: the look, and how they read build/results. The caller sets theme (light or dark), format (svg or png) and results
-# (the folder of the CSVs), a script headline, detail and unit, and for an experiment of build/bench curves its name, experiment, and what
-# its x axis counts, axis (or another CSV, summary); the picture goes to standard output.
+# What all plots share: the look, and how they read build/results. The caller sets theme (light or
+# dark), format (svg or png) and results (the folder of the CSVs), a script headline, detail and
+# unit, and for an experiment of build/bench curves its name, experiment, and what its x axis
+# counts, axis (or another CSV, summary); the picture goes to standard output.
 set datafile separator comma
 set datafile missing NaN # rows of another curve do not break a line
 if (!exists("axis")) { axis = "context" }
@@ -8,7 +9,8 @@ if (!exists("summary")) { summary = results . (exists("experiment") ? "/curves/"
 memory = results . "/memory.csv"
 model = system("sed -n '2s/^\"\\([^\"]*\\)\".*\\|^\\([^,]*\\),.*/\\1\\2/p' " . summary) # quoted if there are commas in it
 
-# Okabe and Ito's colours, which every kind of colour vision tells apart; the point shapes say the same again.
+# Okabe and Ito's colours, which every kind of colour vision tells apart; the point shapes say the
+# same again.
 dark = theme eq "dark"
 paper = dark ? "#0d1117" : "#ffffff"
 ink = dark ? "#e6edf3" : "#1f2328"
@@ -30,7 +32,8 @@ set label model . detail noenhanced at screen 0.02, screen 0.88 font "sans-serif
 set xlabel (axis eq "context" ? "context (tokens)" : axis) textcolor rgb ink
 set ylabel unit textcolor rgb ink
 
-# Contexts are powers of two, except the last; values have tics at 1, 2, 5, 10, ... A little room around all points.
+# Contexts are powers of two, except the last; values have tics at 1, 2, 5, 10, ... A little room
+# around all points.
 stats summary using (column(axis)) nooutput
 last = STATS_max # the curves' names stand beside these points
 set xrange [STATS_min / 1.15 : last * 1.15]
@@ -42,9 +45,9 @@ do for [power = -6:9] { do for [digit in "1 2 5"] { set ytics add (digit * 10**p
 set autoscale yfix
 set offsets 0, 0, graph 0.06, graph 0.06
 
-# The decoders, in the order of their rows: naive, then kvcache or others; and as names at the right,
-# where _ alone, or behind one backslash, is a subscript. More than two stand in a key instead.
-# Column `name` of the rows of a decoder and metric; NaN in all others.
+# The decoders, in the order of their rows: naive, then kvcache or others; and as names at the
+# right, where _ alone, or behind one backslash, is a subscript. More than two stand in a key
+# instead. Column `name` of the rows of a decoder and metric; NaN in all others.
 decoders = system("sed -E -n -f plots/decoders.sed '" . summary . "' | awk '!seen[$0]++'")
 names = system("echo '" . decoders . "' | sed 's/_/\\\\_/g'")
 curves = words(decoders)
@@ -58,6 +61,7 @@ set rmargin (name_length > 7 ? name_length + 4 : 11)
 of(i, metric, name) = strcol("decoder") eq word(decoders, i) && strcol("metric") eq metric ? column(name) : NaN
 ending(value) = column(axis) == last ? value : NaN
 
-# An interval is drawn from its lower end upwards, under line and points (`with yerrorbars` would blank the paper around a point).
+# An interval is drawn from its lower end upwards, under line and points (`with yerrorbars` would
+# blank the paper around a point).
 bars = 'with vectors heads size screen 0.006, 90'
 labels = 'with labels left offset 1'

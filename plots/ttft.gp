@@ -1,4 +1,5 @@
-# Time to first token: the whole prompt is computed, so a cache cannot help yet and naive and kvcache lie on one line.
+# Time to first token: the whole prompt is computed, so a cache cannot help yet and naive and
+# kvcache lie on one line.
 headline = "Time to the first token, by prompt length"
 detail = ", one thread. Bars: 95 % interval of the median"
 unit = "time to first token (ms)"

@@ -1,11 +1,13 @@
 # What is tested, and how the code is kept: part of the Makefile, whose variables it uses.
 
-# All of that in an archive, from which only what a plug-in does not define itself is taken; and the cached decoder.
+# All of that in an archive, from which only what a plug-in does not define itself is taken; and the
+# cached decoder.
 $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template and solution.
+# Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template
+# and solution.
 PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution)
 $(BUILD)/plugins/template.c: notes/07-template.c
 	@mkdir -p $(@D); cp $< $@
@@ -35,7 +37,8 @@ test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/
 $(BUILD)/tests: $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files support)) $(BENCH) $(DECODERS) $(COMMON)
 	$(LINK) $(shell pkg-config --libs criterion)
 
-# Criterion's exit status knows nothing of leaks: any error in a report is a failure. Status 99 is no program's own, so no test can expect it.
+# Criterion's exit status knows nothing of leaks: any error in a report is a failure. Status 99 is
+# no program's own, so no test can expect it.
 REPORTS := $(abspath $(BUILD))/sanitize/reports
 sanitize: ## run all tests under AddressSanitizer and UBSan
 	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
@@ -75,9 +78,11 @@ $(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz
 
 SOURCES := $(filter-out build/%,$(wildcard */*.[ch] */*/*.[ch]))
 TEXTS := $(filter-out build/%,$(wildcard *.md */*.md */*.in */*/*.md */*/*/*.md))
-# A line of prose that is too long: not of a table, of HTML, of a quoted command or of a quoted diff.
+# A line of prose that is too long: not of a table, of HTML, of a quoted command or of a quoted
+# diff.
 PROSE := ^[^-+|<`[:space:]].{100}
-# Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable the failing call was given.
+# Criterion's macros in short; and cppcheck takes a status for a pointer to whatever local variable
+# the failing call was given.
 CPPCHECK := -D'TestSuite(...)=' -D'Test(suite, name, ...)=void suite\#\#name(void)' --suppress=returnDanglingLifetime
 lint: ## check the layout, the code and the shell scripts
 	@for tool in clang-format cppcheck shellcheck; do command -v $$tool >/dev/null || { echo "$$tool is missing: run 'make deps-lint'"; exit 1; }; done

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Downloads a GPT-2 checkpoint from Hugging Face into a folder beside this script, resuming what was cut and checking digests.
-# A file appears under its own name only when it is whole and right; until then it is FILE.part.
+# Downloads a GPT-2 checkpoint from Hugging Face into a folder beside this script, resuming what was
+# cut and checking digests. A file appears under its own name only when it is whole and right; until
+# then it is FILE.part.
 usage='usage: fetch.sh gpt2 | distilgpt2 | OWNER/NAME
   OWNER/NAME needs SHA256=..., the digest of its model.safetensors, which its page shows under "Files".
   REVISION=... takes that commit of it instead of the latest. SHA256SUMS=FILE, lines as sha256sum prints them, pins the
@@ -66,7 +67,8 @@ else
     die 'nothing here computes SHA-256: install sha256sum (coreutils) or shasum (perl)'
 fi
 
-# Is file 1, to be called 2, what it should be: by its digest 3, or if that is empty by what it holds?
+# Is file 1, to be called 2, what it should be: by its digest 3, or if that is empty by what it
+# holds?
 right() {
     if [ -n "$3" ]; then
         [ "$(sha256 <"$1" | cut -d ' ' -f 1)" = "$3" ]
@@ -88,8 +90,9 @@ sureness() {
     fi
 }
 
-# curl of URL 1 into file 2 of at most 3 bytes, going on where an earlier try stopped. Leaves the HTTP status in `code`, curl's
-# exit status in `failed`. The limit holds for a server that does not say a length, too: no process may write a longer file.
+# curl of URL 1 into file 2 of at most 3 bytes, going on where an earlier try stopped. Leaves the
+# HTTP status in `code`, curl's exit status in `failed`. The limit holds for a server that does not
+# say a length, too: no process may write a longer file.
 download() {
     for try in 1 2 3; do
         failed=0
@@ -105,8 +108,9 @@ download() {
     done
 }
 
-# Brings file 1 with digest 2 (or empty) into the folder. Returns failure only where the server lacks a file that is 3: optional.
-# Those come before config.json: once that is there, they have been asked for.
+# Brings file 1 with digest 2 (or empty) into the folder. Returns failure only where the server
+# lacks a file that is 3: optional. Those come before config.json: once that is there, they have
+# been asked for.
 fetch() {
     file=$folder/$1 url=$base/$1 most=$small
     [ "$1" = model.safetensors ] && most=$((most_gb * 1000000000))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the cached decoder with one classic bug after another, verifies each, and holds what the locator says against the prediction in the
-# patch's header. Run it by `make faults`, or by `make broken` to see one bug in full: they set OUT and PLUGIN_COMPILE and build what is needed.
+# Builds the cached decoder with one classic bug after another, verifies each, and holds what the
+# locator says against the prediction in the patch's header. Run it by `make faults`, or by `make
+# broken` to see one bug in full: they set OUT and PLUGIN_COMPILE and build what is needed.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 . tests/plugins/build.sh
@@ -25,7 +26,8 @@ located() { # DIR
         -e 's/.*the plug-in (crashed|hangs).*/\1/p' "$1/report" | head -n 1
 }
 
-# One row of the table: the kind of difference, its place, and how that compares with the prediction. Capitals: a failure.
+# One row of the table: the kind of difference, its place, and how that compares with the
+# prediction. Capitals: a failure.
 judge() { # DIR PATCH STATUS
     local place predicted seen
     place=$(located "$1") predicted=$(field "$2" Predicted) seen=$(field "$2" Seen)

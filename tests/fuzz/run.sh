@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs each fuzz target for a while, one after another, and fails if any finds something. `make fuzz` builds them first.
+# Runs each fuzz target for a while, one after another, and fails if any finds something. `make
+# fuzz` builds them first.
 # usage: run.sh FOLDER SECONDS TARGET...     FOLDER/fuzz-TARGET are the programs; what they find stays in FOLDER.
 set -u
 folder=$1 seconds=$2

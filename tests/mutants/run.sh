@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Breaks the cached decoder and the row operations it stands on in every small way that mutate.awk knows, one at a time, and lets verify judge. A
-# mutant that it accepts, also under AddressSanitizer and UBSan, is a survivor and must be explained in equivalent.txt. Run it by `make mutants`,
-# which sets OUT, PLUGIN_COMPILE and SANITIZERS.
+# Breaks the cached decoder and the row operations it stands on in every small way that mutate.awk
+# knows, one at a time, and lets verify judge. A mutant that it accepts, also under AddressSanitizer
+# and UBSan, is a survivor and must be explained in equivalent.txt. Run it by `make mutants`, which
+# sets OUT, PLUGIN_COMPILE and SANITIZERS.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 . tests/plugins/build.sh
 files='kvcache/decoder.c common/kv/kv.c common/kv/attend.c common/kv/page.c common/kv/keep.c common/kv/keep_window.c
     common/kv/form_f16.c common/math/kernel.c common/math/rowops.c common/math/softmax.c'
 
-# Several layers and heads; heads of 4 to 64 channels; T a multiple of 16 and not, of one page and of several; sums longer
-# than the kernel takes in one pass; a token 0 at position 0, as in memory that nobody has written; values that overflow;
-# and the specs.
+# Several layers and heads; heads of 4 to 64 channels; T a multiple of 16 and not, of one page and
+# of several; sums longer than the kernel takes in one pass; a token 0 at position 0, as in memory
+# that nobody has written; values that overflow; and the specs.
 verify_everywhere() { # DIR
     local options spec expected
     for options in '-m synthetic:L=2,C=48,H=3,T=40,V=100 -c 1-40' '-m synthetic:L=3,C=40,H=2,T=80,V=33 -c 1-80' \
@@ -31,8 +32,8 @@ stages() { # [OPTIONS]
     "$OUT/bench" digest --stages -c 30 -m synthetic:L=2,C=40,H=2,T=40,V=33 "$@" 2>/dev/null
 }
 
-# invalid: it does not compile. killed: verify refuses it. survived: it does not, not even under the sanitizers, which see what the bits do not:
-# memory that is not the plug-in's own.
+# invalid: it does not compile. killed: verify refuses it. survived: it does not, not even under the
+# sanitizers, which see what the bits do not: memory that is not the plug-in's own.
 judge() { # DIR
     local asan=max_malloc_fill_size=1000000000:malloc_fill_byte=127
     if ! build_plugin "$1" '-O1 -g0 -w'; then
@@ -45,7 +46,8 @@ judge() { # DIR
     fi
 }
 
-# Blocks end where they end, not at the next 2 MiB: the sanitizers are to see what steps out of them.
+# Blocks end where they end, not at the next 2 MiB: the sanitizers are to see what steps out of
+# them.
 without_slack() { # DIR
     sed 's/(size_t)2 << 20/CACHE_LINE/' common/base/memory.c >"$1/common/base/memory.c" && ! cmp -s common/base/memory.c "$1/common/base/memory.c"
 }
@@ -60,7 +62,8 @@ examine() { # NUMBER
     rm -r "$dir"
 }
 
-# Mutants as in equivalent.txt, three lines each: the file, the line, the mutant's line. Where one file has the same twice, they are numbered.
+# Mutants as in equivalent.txt, three lines each: the file, the line, the mutant's line. Where one
+# file has the same twice, they are numbered.
 blocks() { # [VERDICT]
     paste "$OUT/mutants/verdicts" "$OUT/mutants/list" | awk -F '\t' -v wanted="${1-}" '
         { sub(/^ +/, "", $4); sub(/^ +/, "", $5); lines = "- " $4 "\n+ " $5; n = ++seen[$2, lines] }
