@@ -27,7 +27,8 @@ typedef struct blackbox {
     char doing[128];           // which call
     char message[1024];        // the body's failure
     int exit_code;
-    bool finished; // the body returned
+    bool finished;      // the body returned
+    bool wrote_weights; // what ended the child
 } blackbox;
 
 static const decoder_api *inner; // the plug-in's own table
@@ -40,6 +41,31 @@ void plugin_fill_memory(void)
 #ifdef __GLIBC__
     mallopt(M_PERTURB, PLUGIN_FILLING ^ 0xff);
 #endif
+}
+
+static const char *guarded_from, *guarded_to; // the weights, while they are protected
+
+// Notes whether the fault was a write to the weights; then the signal does what it usually does.
+static void note_fault(int signal_number, siginfo_t *info, void *context)
+{
+    const char *at = info->si_addr;
+    (void)context;
+    box->wrote_weights = at >= guarded_from && at < guarded_to;
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+void plugin_guard_weights(const model *m, bool guarded)
+{
+    const struct sigaction noting = {.sa_sigaction = note_fault, .sa_flags = SA_SIGINFO};
+    if (!box || mprotect(m->block, m->block_bytes, PROT_READ | (guarded ? 0 : PROT_WRITE)) != 0)
+        return;
+    guarded_from = (const char *)m->block;
+    guarded_to = guarded_from + m->block_bytes;
+    if (guarded)
+        sigaction(SIGSEGV, &noting, NULL);
+    else
+        signal(SIGSEGV, SIG_DFL);
 }
 
 const char *plugin_complaint(void)
@@ -261,6 +287,10 @@ status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *
     if (hung)
         return status_fail("the plug-in hangs: %s has not returned for %g s", box->doing,
                            timeout_s);
+    if (WIFSIGNALED(result) && box->wrote_weights)
+        return status_fail("the plug-in wrote to the model's weights during %s: they are others' "
+                           "too, work on a copy",
+                           box->doing);
     if (WIFSIGNALED(result))
         return status_fail("the plug-in crashed: %s during %s", strsignal(WTERMSIG(result)),
                            box->since_ns ? box->doing : "the comparison");

@@ -88,6 +88,12 @@ Test(plugin, crashes_hangs_and_exits_are_findings)
     expect_refused(PLUGINS "/misbehaving.so", "exits", "ended its process|step(1 tokens)");
 }
 
+Test(plugin, weights_cannot_be_written)
+{
+    expect_refused(PLUGINS "/misbehaving.so", "writes weights",
+                   "wrote to the model's weights|step(3 tokens)|a copy");
+}
+
 Test(plugin, failures_name_the_call)
 {
     expect_refused(PLUGINS "/misbehaving.so", "fails",

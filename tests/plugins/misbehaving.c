@@ -20,10 +20,13 @@ static bool has_vice(const char *name)
 
 static const decoder *latest; // made or used, of all there are: what none of them should know
 
+static float *weights;
+
 static status create(const model *m, const decoder_options *o, decoder **out)
 {
     status s = has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, o, out);
     latest = *out;
+    weights = m->block;
     return s;
 }
 
@@ -43,6 +46,8 @@ static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const
         *logits = NULL;
     if (has_vice("rounds upward"))
         fesetround(FE_UPWARD);
+    if (has_vice("writes weights") && T == 3)
+        weights[1] += 1;
     if (has_vice("counts wrong") && T == 5)
         ((float *)*logits)[7] += 1;
     if (has_vice("shares state") && T > 1 && d != latest)
