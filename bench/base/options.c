@@ -20,7 +20,7 @@ static const struct option all_options[] = {
     {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
     {"stages", no_argument, NULL, 'S'},        {"check", required_argument, NULL, 'C'},
     {"kv", required_argument, NULL, 'k'},      {"work", no_argument, NULL, 'w'},
-    {"help", no_argument, NULL, 'h'},
+    {"judge", required_argument, NULL, 'J'},   {"help", no_argument, NULL, 'h'},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
 
@@ -93,6 +93,9 @@ static status take(int letter, bench_options *o)
         break;
     case 'j':
         o->json = true;
+        break;
+    case 'J':
+        o->judge = optarg;
         break;
     case 'w':
         o->work = true;

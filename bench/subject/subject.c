@@ -133,8 +133,8 @@ static bool names_a_file(const char *text)
 
 status subjects_contain(plugin_body *body, bench_options *o, int *exit_code)
 {
+    bool contained = o->judge && names_a_file(o->judge);
     for (size_t i = 0; i < o->subjects; i++)
-        if (names_a_file(o->subject[i]))
-            return plugin_contain(body, o, o->timeout_s, exit_code);
-    return body(o, exit_code);
+        contained = contained || names_a_file(o->subject[i]);
+    return contained ? plugin_contain(body, o, o->timeout_s, exit_code) : body(o, exit_code);
 }

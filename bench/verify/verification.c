@@ -79,14 +79,14 @@ static bool is_to_be_held(const verification *v, size_t T, size_t t)
 
 // Rows of layer l and a head that are held as they should be, of `last`; *wrong is the first that
 // is not.
-static size_t rows_as_they_should_be(const verification *v, const decoder *d, size_t l, size_t head,
-                                     size_t T, size_t *held, size_t *wrong)
+static size_t rows_as_they_should_be(const verification *v, const way *w, const decoder *d,
+                                     size_t l, size_t head, size_t T, size_t *held, size_t *wrong)
 {
     size_t right = 0;
     *held = 0;
     *wrong = v->last;
     for (size_t t = v->last; t-- > 0;) {
-        const bool has = v->tested->api->holds(d, l, head, t);
+        const bool has = w->by->api->holds(d, l, head, t);
         *held += has;
         if (has == is_to_be_held(v, T, t))
             right++;
@@ -113,7 +113,7 @@ static void check_held(verification *v, const way *w, const decoder *d, size_t T
     for (size_t l = 0; l < c->L; l++)
         for (size_t head = 0; head < c->H; head++) {
             size_t held, wrong, to_hold = 0;
-            if (rows_as_they_should_be(v, d, l, head, T, &held, &wrong) == v->last)
+            if (rows_as_they_should_be(v, w, d, l, head, T, &held, &wrong) == v->last)
                 continue;
             for (size_t t = 0; t < T; t++)
                 to_hold += is_to_be_held(v, T, t);
@@ -351,7 +351,7 @@ static void take_digest(verification *v)
 // Everything there is to compute: no timing is taken here.
 static status run_tasks(verification *v)
 {
-    const int threads = v->tested->plugin ? 1 : omp_get_max_threads();
+    const int threads = v->tested->plugin || v->judge->plugin ? 1 : omp_get_max_threads();
     for (size_t w = 0; w < WAYS; w++)
         for (size_t i = 0; i < v->ways[w].n; i++)
             v->work += move_work(v, &v->ways[w], i);

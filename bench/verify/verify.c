@@ -25,6 +25,8 @@ static const char USAGE[] =
     "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
     "selection of a large one\n" SUBJECT_USAGE "                                 default: kvcache\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
+    "  -J, --judge SUBJECT            compare with this one's recompute (default: naive), under "
+    "the spec of the other\n"
     "  -w, --work                     rows that are computed again are a failure too\n"
     "  -j, --json                     print one JSON object for each decoder instead\n";
 
@@ -198,13 +200,16 @@ static status record(const verification *v, bool passed)
     return results_record_verified(v->m, &found);
 }
 
-// The judge of a subject is naive under the subject's spec.
+// The judge of a subject is naive, or whom --judge names, under the subject's spec.
 static status verify(const model *m, const subject *tested, const bench_options *o,
                      const size_t *contexts, size_t n, bool *passed)
 {
-    const subject judge = {.api = &naive_decoder, .kv = tested->kv, .name = "naive"};
-    verification v;
-    status s = verification_run(m, &judge, tested, contexts, n, &v);
+    subject judge;
+    verification v = {0};
+    status s = subject_open(o->judge ? o->judge : naive_decoder.name, &m->config, &judge);
+    judge.kv = tested->kv;
+    if (!s)
+        s = verification_run(m, &judge, tested, contexts, n, &v);
     if (!s)
         s = report(&v, o->json, o->work, passed);
     if (!s)
@@ -223,7 +228,7 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
                    : select_contexts(&m->config, &contexts, &n);
     if (!s)
         s = subject_open(o->subject[0], &m->config, &tested);
-    if (!s && tested.plugin)
+    if (!s && (tested.plugin || o->judge))
         plugin_guard_weights(m, true);
     if (!s)
         s = verify(m, &tested, o, contexts, n, &passed);
@@ -252,7 +257,7 @@ status verify_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
     size_t failed = 0;
-    status s = bench_options_parse(argc, argv, "m:c:d:k:t:jw", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:d:k:t:jwJ:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
     if (o.subjects == 0)

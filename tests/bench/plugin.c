@@ -88,6 +88,20 @@ Test(plugin, crashes_hangs_and_exits_are_findings)
     expect_refused(PLUGINS "/misbehaving.so", "exits", "ended its process|step(1 tokens)");
 }
 
+// A judge of one's own: one that is right passes kvcache; one that does not agree with itself is
+// told so.
+Test(plugin, can_be_the_judge)
+{
+    cr_assert_eq(run(VERIFY "--decoder kvcache --judge " PLUGINS "/solution.so"), 0);
+    expect_in_report("mine     recomputed, the judge");
+    expect_in_report("verdict: PASS");
+    cr_assert_eq(run("VICE='counts wrong' " VERIFY "--decoder kvcache --judge " PLUGINS
+                     "/misbehaving.so"),
+                 1);
+    expect_in_report("verdict: FAIL");
+    expect_in_report("the judge does not agree with itself");
+}
+
 Test(plugin, weights_cannot_be_written)
 {
     expect_refused(PLUGINS "/misbehaving.so", "writes weights",
