@@ -27,7 +27,7 @@ typedef struct bench_options {
     bool quick;           // -q
     char subject[OPTIONS_SUBJECTS][OPTIONS_SUBJECT]; // -d and -k, as for subject_open
     size_t subjects;                                 // how many were given
-    const char *judge;    // -J, a subject; NULL unless given
+    const char *judge;                               // -J, a subject; NULL unless given
     double timeout_s;                                // -t; 60 unless given
     bool json;                                       // -j
     bool work;                                       // -w

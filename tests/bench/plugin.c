@@ -95,9 +95,9 @@ Test(plugin, can_be_the_judge)
     cr_assert_eq(run(VERIFY "--decoder kvcache --judge " PLUGINS "/solution.so"), 0);
     expect_in_report("mine     recomputed, the judge");
     expect_in_report("verdict: PASS");
-    cr_assert_eq(run("VICE='counts wrong' " VERIFY "--decoder kvcache --judge " PLUGINS
-                     "/misbehaving.so"),
-                 1);
+    cr_assert_eq(
+        run("VICE='counts wrong' " VERIFY "--decoder kvcache --judge " PLUGINS "/misbehaving.so"),
+        1);
     expect_in_report("verdict: FAIL");
     expect_in_report("the judge does not agree with itself");
 }
