@@ -105,7 +105,7 @@ static void check_held(verification *v, const way *w, const decoder *d, size_t T
     const config *c = &v->m->config;
     size_t all = 0;
     if (T > OFTEN && T % OFTEN != 0 && T != v->last)
-        return; // a look at every row of every head after every step would take longer than all else
+        return; // to look at every row of every head each time would take longer than all else
     for (size_t t = 0; w->by->api->holds && t < v->last; t++)
         all += w->by->api->holds(d, 0, 0, t);
     if (!w->by->api->holds || (all == 0 && T > 0))
