@@ -17,8 +17,8 @@ void plugin_fill_memory(void);
 // built with -Ofast turns subnormals off for the whole process.
 status plugin_open(const char *file, const decoder_api **api);
 
-// In a plug-in's process: the weights of m cannot be written while they are guarded; a write is the
-// failure that plugin_contain returns. To be undone before m is freed.
+// In a plug-in's process, and nowhere else: the weights of m cannot be written while they are
+// guarded; a write is the failure that plugin_contain returns. To be undone before m is freed.
 void plugin_guard_weights(const model *m, bool guarded);
 
 // The SHA-256 of the file that was opened, in hexadecimal; NULL: none was.

@@ -13,25 +13,28 @@
 static const decoder_api *const built_in[] = {&naive_decoder, &kvcache_decoder};
 enum { BUILT_IN = sizeof built_in / sizeof *built_in };
 
-// Where the name of a decoder or of a plug-in's file ends: at the end, or at the colon before a
-// spec. A file's name may hold colons too.
-static size_t name_length(const char *text)
+// The built-in decoder that text names, NULL for a plug-in's file; and the length of the name: up
+// to the end, or to the colon before a spec. A file's name may hold colons too.
+static const decoder_api *find_built_in(const char *text, size_t *length)
 {
     for (size_t i = 0; i < BUILT_IN; i++) {
-        const size_t n = strlen(built_in[i]->name);
-        if (strncmp(text, built_in[i]->name, n) == 0 && (text[n] == '\0' || text[n] == ':'))
-            return n;
+        *length = strlen(built_in[i]->name);
+        if (strncmp(text, built_in[i]->name, *length) == 0 &&
+            (text[*length] == '\0' || text[*length] == ':'))
+            return built_in[i];
     }
     const char *end = strstr(text, ".so:");
-    return end ? (size_t)(end - text) + strlen(".so") : strlen(text);
+    *length = end ? (size_t)(end - text) + strlen(".so") : strlen(text);
+    return NULL;
 }
 
-static const decoder_api *find_built_in(const char *name)
+// "NAME", and ":SPEC" unless that is plain; returns text.
+static const char *with_spec(const char *name, const kv_spec *spec, size_t size, char *text)
 {
-    for (size_t i = 0; i < BUILT_IN; i++)
-        if (strcmp(built_in[i]->name, name) == 0)
-            return built_in[i];
-    return NULL;
+    char words[KV_NAME];
+    const bool plain = kv_is_plain(spec);
+    snprintf(text, size, "%s%s%s", name, plain ? "" : ":", plain ? "" : kv_name(spec, words));
+    return text;
 }
 
 // The name of a plug-in that stands beside others goes into tables and CSVs, where it tells whose a
@@ -49,8 +52,10 @@ static status check_name(const char *name)
     return NULL;
 }
 
-static status open_file(const char *file, subject *out)
+static status open_file(const char *text, size_t length, subject *out)
 {
+    char file[OPTIONS_SUBJECT];
+    snprintf(file, sizeof file, "%.*s", (int)length, text);
     out->plugin = true;
     plugin_fill_memory();
     return plugin_open(file, &out->api);
@@ -58,20 +63,15 @@ static status open_file(const char *file, subject *out)
 
 status subject_open(const char *text, const config *c, subject *out)
 {
-    char name[OPTIONS_SUBJECT], spec[KV_NAME];
-    const size_t n = name_length(text);
-    snprintf(name, sizeof name, "%.*s", (int)n, text);
-    *out = (subject){.api = find_built_in(name)};
+    size_t n;
+    *out = (subject){.api = find_built_in(text, &n)};
     snprintf(out->text, sizeof out->text, "%s", text);
-    status s = out->api ? NULL : open_file(name, out);
+    status s = out->api ? NULL : open_file(text, n, out);
     if (!s && text[n] == ':')
         s = kv_parse(text + n + 1, c, &out->kv);
-    if (s)
-        return s;
-    const bool plain = kv_is_plain(&out->kv);
-    snprintf(out->name, sizeof out->name, "%s%s%s", out->api->name, plain ? "" : ":",
-             plain ? "" : kv_name(&out->kv, spec));
-    return NULL;
+    if (!s)
+        with_spec(out->api->name, &out->kv, sizeof out->name, out->name);
+    return s;
 }
 
 static status add(subjects *to, const char *text, const config *c)
@@ -115,26 +115,16 @@ status subject_create(const subject *of, const model *m, size_t T_max, decoder *
 
 const char *subject_key(const subject *of, char text[SUBJECT_KEY])
 {
-    char spec[KV_NAME];
-    const bool plain = kv_is_plain(&of->kv);
-    if (plain && of->api == &kvcache_decoder)
+    if (kv_is_plain(&of->kv) && of->api == &kvcache_decoder)
         return NULL;
-    snprintf(text, SUBJECT_KEY, "%s%s%s", of->plugin ? plugin_digest() : of->api->name,
-             plain ? "" : ":", plain ? "" : kv_name(&of->kv, spec));
-    return text;
-}
-
-static bool names_a_file(const char *text)
-{
-    char name[OPTIONS_SUBJECT];
-    snprintf(name, sizeof name, "%.*s", (int)name_length(text), text);
-    return !find_built_in(name);
+    return with_spec(of->plugin ? plugin_digest() : of->api->name, &of->kv, SUBJECT_KEY, text);
 }
 
 status subjects_contain(plugin_body *body, bench_options *o, int *exit_code)
 {
-    bool contained = o->judge && names_a_file(o->judge);
+    size_t n;
+    bool contained = o->judge && !find_built_in(o->judge, &n);
     for (size_t i = 0; i < o->subjects; i++)
-        contained = contained || names_a_file(o->subject[i]);
+        contained = contained || !find_built_in(o->subject[i], &n);
     return contained ? plugin_contain(body, o, o->timeout_s, exit_code) : body(o, exit_code);
 }

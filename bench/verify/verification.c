@@ -69,31 +69,24 @@ static void keep_text(char *kept, size_t size, const char *text)
         snprintf(kept, size, "%s", text);
 }
 
-// Whether row T, the next after T tokens, reads row t: what holds must say in every layer and head.
-static bool is_to_be_held(const verification *v, size_t T, size_t t)
+// The first row that layer l and this head hold, or do not, other than the next row reads them:
+// `see` is what row T sees, itself among them. `last` if there is none.
+static size_t first_wrong(const decoder_api *api, const decoder *d, size_t l, size_t head,
+                          visible see, size_t T, size_t last)
 {
-    const kv_spec *spec = &v->tested->kv;
-    const visible see = keep_of(spec)->sees(spec, T);
-    return t < T && (t < see.sinks || t >= see.from);
+    size_t t = 0;
+    while (t < last && api->holds(d, l, head, t) == (t < T && softmax_sees(see, t)))
+        t++;
+    return t;
 }
 
-// Rows of layer l and a head that are held as they should be, of `last`; *wrong is the first that
-// is not.
-static size_t rows_as_they_should_be(const verification *v, const way *w, const decoder *d,
-                                     size_t l, size_t head, size_t T, size_t *held, size_t *wrong)
+static size_t rows_held(const decoder_api *api, const decoder *d, size_t l, size_t head,
+                        size_t last)
 {
-    size_t right = 0;
-    *held = 0;
-    *wrong = v->last;
-    for (size_t t = v->last; t-- > 0;) {
-        const bool has = w->by->api->holds(d, l, head, t);
-        *held += has;
-        if (has == is_to_be_held(v, T, t))
-            right++;
-        else
-            *wrong = t;
-    }
-    return right;
+    size_t n = 0;
+    for (size_t t = 0; t < last; t++)
+        n += api->holds(d, l, head, t);
+    return n;
 }
 
 enum { OFTEN = 256 }; // tokens up to which every step is checked; beyond, every so many
@@ -103,25 +96,24 @@ enum { OFTEN = 256 }; // tokens up to which every step is checked; beyond, every
 static void check_held(verification *v, const way *w, const decoder *d, size_t T, const char *call)
 {
     const config *c = &v->m->config;
-    size_t all = 0;
+    const decoder_api *api = w->by->api;
+    const visible see = keep_of(&v->tested->kv)->sees(&v->tested->kv, T);
+    if (!api->holds)
+        return;
     if (T > OFTEN && T % OFTEN != 0 && T != v->last)
         return; // to look at every row of every head each time would take longer than all else
-    for (size_t t = 0; w->by->api->holds && t < v->last; t++)
-        all += w->by->api->holds(d, 0, 0, t);
-    if (!w->by->api->holds || (all == 0 && T > 0))
+    if (T > 0 && rows_held(api, d, 0, 0, v->last) == 0)
         return;
     for (size_t l = 0; l < c->L; l++)
         for (size_t head = 0; head < c->H; head++) {
-            size_t held, wrong, to_hold = 0;
-            if (rows_as_they_should_be(v, w, d, l, head, T, &held, &wrong) == v->last)
+            const size_t wrong = first_wrong(api, d, l, head, see, T, v->last);
+            if (wrong == v->last)
                 continue;
-            for (size_t t = 0; t < T; t++)
-                to_hold += is_to_be_held(v, T, t);
             char text[sizeof v->lengths];
             snprintf(text, sizeof text,
-                     "layer %zu holds %zu rows, not %zu, after %s (%s): row %zu %s", l, held,
-                     to_hold, call, w->name, wrong,
-                     is_to_be_held(v, T, wrong) ? "is missing" : "should be gone");
+                     "layer %zu holds %zu rows, not %zu, after %s (%s): row %zu %s", l,
+                     rows_held(api, d, l, head, v->last), softmax_count(see) - 1, call, w->name,
+                     wrong, api->holds(d, l, head, wrong) ? "should be gone" : "is missing");
             keep_text(v->lengths, sizeof v->lengths, text);
             return;
         }

@@ -228,8 +228,7 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
                    : select_contexts(&m->config, &contexts, &n);
     if (!s)
         s = subject_open(o->subject[0], &m->config, &tested);
-    if (!s && (tested.plugin || o->judge))
-        plugin_guard_weights(m, true);
+    plugin_guard_weights(m, true);
     if (!s)
         s = verify(m, &tested, o, contexts, n, &passed);
     plugin_guard_weights(m, false);

@@ -238,7 +238,7 @@ void kv_commit(kv *s, const int *tokens, size_t T)
 bool kv_holds(const kv *s, size_t l, size_t g, size_t t)
 {
     const visible see = s->keep->sees(&s->spec, s->held);
-    const bool seen = t < s->held && (t < see.sinks || t >= see.from);
+    const bool seen = t < s->held && softmax_sees(see, t);
     // A step that failed may have dropped the page.
     return l < s->layers && g < s->shape.G && seen && *kv_page(s, l, t / s->shape.P);
 }

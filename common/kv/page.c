@@ -38,23 +38,20 @@ static size_t value_at(const page_shape *s, size_t g, size_t i, size_t d)
     return g * s->head_bytes + s->value_bytes + (d * s->P + i * LANES) * s->form->width;
 }
 
-// Copies n elements of `width` bytes; from one to the next it is `to_step` and `from_step` of them.
-static void copy_elements(size_t width, void *to, size_t to_step, const void *from,
-                          size_t from_step, size_t n)
+// Copies n rows of D elements of `width` bytes. From one channel of a row to the next it is to_step
+// and from_step elements; from one row to the next 1, and from_row.
+static void copy_channels(size_t width, size_t D, size_t n, void *to, size_t to_step,
+                          const void *from, size_t from_step, size_t from_row)
 {
-    if (width == sizeof(uint32_t))
-        for (size_t i = 0; i < n; i++)
-            ((uint32_t *)to)[i * to_step] = ((const uint32_t *)from)[i * from_step];
-    else
-        for (size_t i = 0; i < n; i++)
-            ((uint16_t *)to)[i * to_step] = ((const uint16_t *)from)[i * from_step];
+    for (size_t d = 0; d < D; d++)
+        for (size_t r = 0; r < n; r++) {
+            const size_t a = d * to_step + r, b = d * from_step + r * from_row;
+            if (width == sizeof(uint32_t))
+                ((uint32_t *)to)[a] = ((const uint32_t *)from)[b];
+            else
+                ((uint16_t *)to)[a] = ((const uint16_t *)from)[b];
+        }
 }
-
-// A panel's keys lie side by side: channel by channel, n elements are written from n rows.
-#define TRANSPOSE(type)                                                                            \
-    for (size_t d = 0; d < s->D; d++)                                                              \
-        for (size_t r = 0; r < n; r++)                                                             \
-            ((type *)at)[d * LANES + r] = ((const type *)scratch)[r * s->D + d];
 
 page_misfit page_write_keys(const page_shape *s, page *to, size_t g, size_t i, const float *k,
                             size_t stride, size_t n, void *scratch)
@@ -67,10 +64,7 @@ page_misfit page_write_keys(const page_shape *s, page *to, size_t g, size_t i, c
         if (written < s->D)
             misfit = (page_misfit){r, written};
     }
-    if (s->form->width == sizeof(uint32_t))
-        TRANSPOSE(uint32_t)
-    else
-        TRANSPOSE(uint16_t)
+    copy_channels(s->form->width, s->D, n, at, LANES, scratch, 1, s->D);
     return misfit;
 }
 
@@ -87,7 +81,7 @@ size_t page_write_value(const page_shape *s, page *to, size_t g, size_t i, const
 void page_read_key(const page_shape *s, const page *from, size_t g, size_t i, float *k,
                    void *scratch)
 {
-    copy_elements(s->form->width, scratch, 1, from + key_at(s, g, i, 0), LANES, s->D);
+    copy_channels(s->form->width, s->D, 1, scratch, 1, from + key_at(s, g, i, 0), LANES, 0);
     s->form->read(scratch, s->D, k);
 }
 

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_SOFTMAX_H
 #define LOCKSTEP_SOFTMAX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 // The positions that one row sees: [0, sinks) and [from, to). sinks <= from; where nothing is left
@@ -24,6 +25,12 @@ void softmax_row(float *x, visible see, float max);
 
 // Copies the numbers at the visible positions together; returns `to`.
 const float *softmax_gather(const float *x, visible see, float *to);
+
+// Whether position t is visible.
+static inline bool softmax_sees(visible see, size_t t)
+{
+    return t < see.sinks || (t >= see.from && t < see.to);
+}
 
 // How many positions are visible.
 static inline size_t softmax_count(visible see)

@@ -17,6 +17,7 @@
 #include "common/math/softmax.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
+#include "tests/support/subjects.h"
 #include "tests/support/support.h"
 
 #define TINY "synthetic:L=2,C=40,H=2,T=40,V=17,F=24"
@@ -338,9 +339,6 @@ Test(count, a_tiles_stages_come_one_after_the_other)
     model_free(m);
 }
 
-static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
-                               {.api = &kvcache_decoder, .name = "kvcache"}};
-
 TestSuite(profile, .timeout = 120);
 
 static status balance_books(passes *p, size_t t, void *user)
@@ -374,7 +372,7 @@ Test(profile, the_clocks_time_is_in_one_part_each)
 {
     model *m = load(TINY);
     passes p;
-    cr_assert_null(passes_create(m, &ours[0], &ours[1], 39, &p));
+    cr_assert_null(passes_create(m, &support_ours[0], &support_ours[1], 39, &p));
     for (pass i = 0; i < PASSES; i++) {
         stopwatch w;
         cr_assert_null(profile_watch(&p, i, 39, &w));

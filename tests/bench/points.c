@@ -12,6 +12,7 @@
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 #include "tests/support/command.h"
+#include "tests/support/subjects.h"
 #include "tests/support/support.h"
 
 #define TINY "synthetic:L=1,C=32,H=2,T=64,V=64"
@@ -124,9 +125,6 @@ static const char *assert_pass(passes *p, pass which, size_t t, const char *row,
     return row;
 }
 
-static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
-                               {.api = &kvcache_decoder, .name = "kvcache"}};
-
 Test(points, stand_where_counts_and_limits_say)
 {
     const char header[] = "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_"
@@ -141,7 +139,7 @@ Test(points, stand_where_counts_and_limits_say)
         RUN(roofline_command, "roofline", "-m", TINY, "-n", "6", "-c", "5,63", "-o", dir);
     cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
     cr_assert_null(model_load(TINY, &m));
-    cr_assert_null(passes_create(m, &ours[0], &ours[1], 63, &p));
+    cr_assert_null(passes_create(m, &support_ours[0], &support_ours[1], 63, &p));
 
     const limits l = read_limits(dir);
     const char *row = command_file(dir, "roofline.csv");

@@ -22,6 +22,7 @@
 #include "naive/naive.h"
 #include "tests/oracle.h"
 #include "tests/support/command.h"
+#include "tests/support/subjects.h"
 #include "tests/support/support.h"
 
 #define GOLDEN SOURCE_DIR "/tests/golden.txt"
@@ -75,9 +76,6 @@ static void oracle_digest(const model *m, const size_t *contexts, size_t n, char
     memory_free(ids), memory_free(logits);
 }
 
-static const subject ours[] = {{.api = &naive_decoder, .name = "naive"},
-                               {.api = &kvcache_decoder, .name = "kvcache"}};
-
 static void check_golden(const char *name, const char *list, const char *golden)
 {
     model *m = load(name);
@@ -85,7 +83,7 @@ static void check_golden(const char *name, const char *list, const char *golden)
     char hex[DIGEST_HEX];
     cr_assert_null(contexts_parse(list, m->config.T, &contexts, &n));
     for (size_t i = 0; i < 2; i++) {
-        status s = digest_logits(&ours[i], m, contexts, n, hex);
+        status s = digest_logits(&support_ours[i], m, contexts, n, hex);
         cr_assert_null(s, "%s", s);
         assert_digest(hex, golden, name);
     }
@@ -117,9 +115,9 @@ Test(digest, sees_every_context_and_every_weight)
           *other = load("synthetic:L=1,C=20,H=2,V=33,T=8,seed=1");
     const size_t both[] = {3, 8};
     char a[DIGEST_HEX], b[DIGEST_HEX], c[DIGEST_HEX];
-    cr_assert_null(digest_logits(&ours[0], m, both, 2, a));
-    cr_assert_null(digest_logits(&ours[0], m, both + 1, 1, b));
-    cr_assert_null(digest_logits(&ours[0], other, both, 2, c));
+    cr_assert_null(digest_logits(&support_ours[0], m, both, 2, a));
+    cr_assert_null(digest_logits(&support_ours[0], m, both + 1, 1, b));
+    cr_assert_null(digest_logits(&support_ours[0], other, both, 2, c));
     cr_assert_str_neq(a, b);
     cr_assert_str_neq(a, c);
     model_free(m), model_free(other);
@@ -189,12 +187,12 @@ Test(digest, stages_are_hashed_by_position_then_head)
         decoder *d;
         const float *logits;
         *r = (record){0};
-        cr_assert_null(ours[i].api->create(m, &(decoder_options){.T_max = T}, &d));
-        ours[i].api->observe(d, keep, r);
-        cr_assert_null(ours[i].api->step(d, ids, T, 1, &logits));
-        ours[i].api->destroy(d);
+        cr_assert_null(support_ours[i].api->create(m, &(decoder_options){.T_max = T}, &d));
+        support_ours[i].api->observe(d, keep, r);
+        cr_assert_null(support_ours[i].api->step(d, ids, T, 1, &logits));
+        support_ours[i].api->destroy(d);
         qsort(r->call, r->n, sizeof *r->call, by_position_and_head);
-        status s = digest_stages(&ours[i], m, T, compare_stage, r);
+        status s = digest_stages(&support_ours[i], m, T, compare_stage, r);
         cr_assert_null(s, "%s", s);
         cr_assert_eq(r->digests, 3 + LAYERS * (STAGE_FCPROJ - STAGE_LN1 + 1), "%zu digests",
                      r->digests);
