@@ -100,6 +100,12 @@ Test(plugin, can_be_the_judge)
         1);
     expect_in_report("verdict: FAIL");
     expect_in_report("the judge does not agree with itself");
+    // Nothing rests on what another judge found.
+    char model[64];
+    snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld", 7000000L + getpid());
+    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s --judge " PLUGINS "/solution.so", model), 0);
+    cr_assert_eq(run(BUILD_DIR "/bench sweep -m %s -c 8 -n 6 -o %s", model, folder), 0);
+    expect_in_report("so far 0 tokens");
 }
 
 Test(plugin, weights_cannot_be_written)
