@@ -22,7 +22,7 @@ NO_PASS_FAILED = $(call once,NO_PASS_FAILED,$(shell $(CC) -Wpass-failed -xc -c -
 # 512-bit vectors where the machine has them: compilers of 2022 prefer 256, at half the speed.
 WIDE = $(call once,WIDE,$(shell echo 'int x;' | $(CC) $(ARCH) -mprefer-vector-width=512 -xc -c -o /dev/null - 2>/dev/null && \
          echo -mprefer-vector-width=512))
-PACKAGES := jansson libpcre2-8 libmd
+PACKAGES := jansson libpcre2-8 libmd libxxhash libmicrohttpd
 PKG_CFLAGS = $(call once,PKG_CFLAGS,$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null))
 PKG_LIBS = $(call once,PKG_LIBS,$(shell pkg-config --libs $(PACKAGES) 2>/dev/null))
 ifeq ($(shell uname),Darwin)
@@ -37,11 +37,13 @@ COMPILE = $(CC) -I. -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE -DSOURCE_DIR='"$(CURDIR
 LINK = $(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(OPENMP_LIBS) $(PKG_LIBS) -lm
 
 # The objects of the rooms $(1): of each the .c files in it and in the rooms inside.
-objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(foreach room,$(1),$(wildcard $(room)/*.c $(room)/*/*.c)))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(foreach room,$(1),$(wildcard $(room)/*.c $(room)/*/*.c $(room)/*/*/*.c)))
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 COMMON := $(filter-out $(call object,common/text/tokenize.c),$(call objects,common))
 BENCH := $(filter-out $(call object,bench/main.c),$(call objects,bench))
-DECODERS := $(BUILD)/obj/naive/decoder.o $(BUILD)/obj/kvcache/decoder.o
+# What serves is of build/kvcache alone: build/bench links without libmicrohttpd.
+SERVE := $(call objects,kvcache/serve)
+DECODERS := $(filter-out %/main.o $(SERVE),$(call objects,naive kvcache))
 
 all: $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench ## build the programs
 
@@ -70,15 +72,23 @@ bench: all ## verify, measure and plot (QUICK=1: a first look; MODEL=DIR: that c
 
 # Your own decoder as a plug-in: common/ goes inside, and nothing but lockstep_decoder is seen from
 # outside.
-PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/kv/*.c common/math/*.c common/base/input.c common/base/memory.c common/base/status.c))
+PARTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard common/decoder.c common/model/linear.c common/kv/*.c common/kv/*/*.c common/math/*.c common/number/*.c common/base/input.c common/file/scratch.c common/base/memory.c common/base/status.c))
 MINE = $(BUILD)/mine/$(basename $(notdir $(SRC))).so
+# With SANITIZE=1 in a folder of its own, build/mine-sanitized, together with a build/bench that
+# can open it: a crash is then told with its line.
+ifeq ($(SANITIZE),1)
+mine:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/mine-sanitized CFLAGS='-O1 -g' SANITIZE=-fsanitize=address \
+	  $(BUILD)/mine-sanitized/bench mine
+else
 # -Wno-pedantic: extensions such as _Float16 are the author's to choose.
-mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c
+mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c (SANITIZE=1: to see where it crashes)
 	@case '$(SRC)' in *' '*) echo "mine: '$(SRC)' has a space in its name, which make splits: rename it" >&2; exit 2 ;; esac
 	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }
 	@mkdir -p $(BUILD)/mine
 	$(COMPILE) $(PLUGIN) -Wno-pedantic -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
 	@echo "next: $(BUILD)/bench verify --decoder $(MINE)"
+endif
 PLUGIN := -fPIC -fvisibility=hidden
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bench/base/machine.h"
+#include "bench/base/results.h"
 #include "bench/cost/cost.h"
 #include "bench/measure/measure.h"
 #include "bench/measure/probe.h"
@@ -82,7 +83,7 @@ static const struct effort {
 static double prefill_s(const config *c, double flops)
 {
     const double reached = 0.7; // share of the peak
-    return 2 * cost_multiply_adds(c, 0, c->T) / (flops * reached);
+    return 2 * cost_multiply_adds(c, NULL, 0, c->T) / (flops * reached);
 }
 
 static void announce(const config *embedded, const config *chosen, bool quick)
@@ -94,6 +95,18 @@ static void announce(const config *embedded, const config *chosen, bool quick)
     double sweep_s = e->sweep * one_s > e->least_s ? e->sweep * one_s : e->least_s;
     fprintf(stderr, "about %.0f s on %zu cores of %.0f GFLOP/s: verify %.0f s, sweep %.0f s\n",
             verify_s + sweep_s, machine_cores(), flops * 1e-9, verify_s, sweep_s);
+}
+
+// Minutes pass before the sweep asks for its folder: what it would refuse is said first.
+static status check_folder(const char *out)
+{
+    char dir[FILE_PATH_SIZE];
+    int lock = -1;
+    status s = results_make(out, dir);
+    if (!s)
+        s = results_lock(dir, &lock);
+    results_unlock(lock);
+    return s;
 }
 
 status all_command(int argc, char **argv, int *exit_code)
@@ -108,6 +121,9 @@ status all_command(int argc, char **argv, int *exit_code)
     s = model_config(model_default(), &embedded);
     if (!s)
         s = model_config(name, &chosen);
+    if (s)
+        return s;
+    s = check_folder(o.out);
     if (s)
         return s;
     call calls[] = {{verify_command, {"verify"}, 1},

@@ -20,7 +20,7 @@ enum { DECODER_API_VERSION = 2 };
 // What a decoder is made for.
 typedef struct decoder_options {
     size_t T_max; // tokens that it must be able to hold
-    kv_spec kv;   // which rows it keeps and in which form; all zero is plain: every row, F32
+    kv_spec kv;   // which rows it keeps, in which form, where; all zero is plain: every row, F32
     struct kv_pool *pool; // pages shared with other decoders of this model and spec (common/kv/
                           // pool.h), or NULL: memory of its own. It outlives them; one thread.
     const char *space;    // the namespace of shared pages, or NULL
@@ -49,13 +49,20 @@ typedef struct decoder_api {
     bool (*holds)(const decoder *d, size_t layer, size_t head, size_t t);
     // That key and value, (D) each, as row T would read them; refused where holds is false.
     status (*read_kv)(const decoder *d, size_t layer, size_t head, size_t t, float *k, float *v);
-    // Bytes of the pages that hold a row, scales included; a shared page counts for each decoder.
+    // Bytes of the pages in memory that hold a row, scales included; a shared page counts for each
+    // decoder.
     size_t (*bytes)(const decoder *d);
 } decoder_api;
 
 // Whether a decoder for T_max tokens can take these T ids and return `wanted` rows of logits:
 // 1 <= wanted <= T <= T_max, every id below V. Every step begins with it.
 status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T, size_t wanted);
+
+// Bytes that a decoder on a model of this config allocates which keeps K and V of `layers` layers:
+// its activations, its keys and values, and the logits of `wanted` rows. SIZE_MAX if that
+// overflows.
+size_t decoder_memory(const config *c, size_t layers, const kv_spec *spec, size_t T_max,
+                      size_t wanted);
 
 // A plug-in defines this table, under this name, and nothing else is seen of it: `make mine
 // SRC=yours.c` builds one.

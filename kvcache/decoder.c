@@ -73,7 +73,7 @@ static status transform(decoder *d, size_t l, size_t first, size_t n)
     // Each row is brought to mean 0 and variance 1, then scaled and shifted: (n, C).
     rowops_layer_norm(&w->ln1, eps, &a->x, &a->normed, n);
     tap_rows(&d->tap, STAGE_LN1, at, first, &a->normed, n);
-    // One product gives each row a query, a key and a value: (n, 3C), heads side by side.
+    // One product gives each row its queries, keys and values, heads side by side: (n, C + 2 G D).
     rowops_linear(&w->qkv, &a->normed, &a->qkv, n);
     tap_rows(&d->tap, STAGE_Q, at, first, &a->q, n);
     tap_rows(&d->tap, STAGE_K, at, first, &a->k, n);
@@ -168,6 +168,11 @@ static status read_kv(const decoder *d, size_t l, size_t head, size_t t, float *
 static size_t bytes(const decoder *d)
 {
     return kv_bytes(d->kept);
+}
+
+kvcache_state kvcache_state_of(decoder *d)
+{
+    return (kvcache_state){d->m, &d->a, d->kept, d->seen, &d->length, d->T_max};
 }
 
 const decoder_api kvcache_decoder = {

@@ -1,8 +1,9 @@
 // build/naive: generates text and recomputes every row at every step.
-#include "common/text/generate.h"
+#include "common/generate/generate.h"
 #include "naive/naive.h"
 
 int main(int argc, char **argv)
 {
-    return generate_main(&naive_decoder, argc, argv);
+    const generate_program program = {.decoder = &naive_decoder, .layers = 1};
+    return generate_main(&program, argc, argv);
 }

@@ -16,7 +16,7 @@ show_bug() { # PATCH
     printf '\n```diff\n'
     sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
     printf '```\n\n'
-    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  [0-9]* elements' | sed 's/^/    /'
+    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v -e '^  [0-9]* elements' -e '^  more: ' | sed 's/^/    /'
     echo
     sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1" | wrap
 }

@@ -6,10 +6,10 @@
 #include "common/base/memory.h"
 #include "common/decoder.h"
 #include "common/math/activations.h"
-#include "common/math/numeric.h"
 #include "common/math/rowops.h"
 #include "common/math/softmax.h"
 #include "common/math/tap.h"
+#include "common/number/numeric.h"
 
 struct decoder {
     const model *m;
@@ -34,6 +34,8 @@ static status create(const model *m, const decoder_options *o, decoder **out)
     const size_t T_max = o->T_max;
     if (o->kv.keep != KV_ALL || o->kv.form != KV_F32)
         return status_fail("this decoder keeps every row as it is: leave out the spec");
+    if (config_kv_heads(&m->config) != m->config.H)
+        return status_fail("this decoder has a K/V head for each query head: use such a model");
     decoder *d = memory_array(1, sizeof *d);
     if (!d)
         return memory_failed("a decoder");
@@ -83,11 +85,11 @@ static void attend_rows(decoder *d, size_t l, size_t first, size_t n)
     }
     for (size_t r = 0; r < n; r++)
         for (size_t c = 0; c < C; c += D) {
-            const size_t t = first + r;
+            const size_t t = first + r, keys = t + 1; // up to its own
             float *y = row(&d->a.heads, r) + c;
-            attend(row(&d->a.q, r) + c, k + c, v + c, C, D, t + 1, p, scaled, y);
-            tap_head(&d->tap, STAGE_SCORES, (int)l, c / D, t, scaled, t + 1);
-            tap_head(&d->tap, STAGE_SOFTMAX, (int)l, c / D, t, p, t + 1);
+            attend(row(&d->a.q, r) + c, k + c, v + c, C, D, keys, p, scaled, y);
+            tap_head(&d->tap, STAGE_SCORES, (int)l, c / D, t, scaled, keys);
+            tap_head(&d->tap, STAGE_SOFTMAX, (int)l, c / D, t, p, keys);
             tap_head(&d->tap, STAGE_ATTEND, (int)l, c / D, t, y, D);
         }
 }

@@ -4,6 +4,9 @@
 # usage: plots/draw.sh RESULTS FOLDER svg|png
 set -eu
 results=$1 folder=$2 format=$3
+case $results in
+*[\'\"\\\`\$]*) echo "plots: $results: gnuplot cannot be told of quotes, \\, \` and \$ in a folder's name: rename it" >&2; exit 1 ;;
+esac
 
 # plot CSV: draws plots/PLOT.gp if there is a RESULTS/CSV.csv, and notes that something was drawn.
 draw() {
@@ -20,9 +23,17 @@ draw() {
 
 command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make deps'; the CSVs stay in $results" >&2; exit 1; }
 mkdir -p "$folder"
-drawn=''
+drawn='' picture=''
+trap '[ -z "$picture" ] || rm -f "$picture.part" "$picture.part.plain"' EXIT
 for plot in ttft step speedup memory; do draw $plot summary; done
 draw roofline roofline
+draw speculate speculate
+draw prefix prefix-trace
+draw prefix-conversation prefix-conversation-summary
+draw serve serve
+draw serve-passes serve-passes
+draw strategies strategies
+for plot in step memory; do draw strategies-$plot strategies-summary; done
 for script in plots/curve-*.gp; do
     name=$(basename "$script" .gp)
     draw "$name" "curves/${name#curve-}-summary"

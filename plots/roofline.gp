@@ -7,7 +7,7 @@ headline = "What limits each stage: arithmetic, or memory"
 detail = ", one thread. One point for each stage and context"
 unit = "speed (GFLOP/s)"
 load "plots/style.gp"
-limit(kind) = real("0" . system(sprintf("sed -n 's/^%s,\\([^,]*\\),.*/\\1/p' %s/roofs.csv", kind, results)))
+limit(kind) = real("0" . system(sprintf("sed -n 's/^%s,\\([^,]*\\),.*/\\1/p' '%s/roofs.csv'", kind, results)))
 peak = limit("peak")
 roof(x, kind) = x * limit(kind) < peak ? x * limit(kind) : peak
 

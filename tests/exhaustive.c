@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/math/numeric.h"
+#include "common/number/numeric.h"
 
 enum { BLOCK = 1 << 16, BLOCKS = 1 << 16, THREADS = 2 };
 

@@ -6,15 +6,27 @@ $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled
 # Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template
 # and solution.
-PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution)
+PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution $(MISTAKES))
 $(BUILD)/plugins/template.c: notes/07-template.c
 	@mkdir -p $(@D); cp $< $@
 $(BUILD)/plugins/solution.c: notes/07-template.c notes/07-solution.patch
 	@mkdir -p $(@D); patch -s --fuzz=0 -o $@ $^
+# The solution with one mistake of a student each.
+restarts := s/rowops_embed(d->m, tokens, first, T, /rowops_embed(d->m, tokens + first, 0, n, /
+off-by-one := s/rowops_embed(d->m, tokens, first, T, /rowops_embed(d->m, tokens + (first > 0), first - (first > 0), T - (first > 0), /
+one-slot-late := s/memcpy(v + (first + r) [*] C/memcpy(v + (first + r + 1) * C/; s/L [*] T_max [*] m->config.C/L * (T_max + 1) * m->config.C/
+all-reused := s/t < T - wanted/t < T + 0 * wanted/; s/rows_from(\&a->x, n - wanted)/rows_from(\&a->x, n < wanted ? 0 : n - wanted)/
+no-own-key := s/keys = t + 1;/keys = t;/
+short-length := s/d->length = T;/d->length = T - 1;/
+never-counted := /d->length = T;/d
+unscaled := s,1.0f / sqrtf((float)D),1.0f / sqrtf((float)D) * sqrtf((float)D),
 $(BUILD)/plugins/%.so: $(BUILD)/plugins/%.c $(BUILD)/pic/parts.a
 	$(COMPILE) $(PLUGIN) -MF $(@:.so=.d) -shared -o $@ $^ -lm
+$(MISTAKES:%=$(BUILD)/plugins/%.c): $(BUILD)/plugins/%.c: $(BUILD)/plugins/solution.c tests/tests.mk
+	@sed '$($*)' $< >$@; ! cmp -s $< $@
 $(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(PLUGIN) -DTABLE_$(subst -,_,$*) -MF $(@:.so=.d) -shared -o $@ $^ -lm
@@ -24,7 +36,9 @@ SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZERS)'
 faults broken mutants: export OUT := $(BUILD)
 faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
-faults: $(BUILD)/bench $(BUILD)/pic/parts.a ## build the cache with each bug of tests/faults: verify catches and locates all of them
+# Bugs outside of the decoder are for tests: theirs is linked anew from these.
+faults: export TEST_LINK = $(CC) $(SANITIZE) $(LDFLAGS) $(OPENMP_LIBS) $(TESTED) $(PKG_LIBS) $(shell pkg-config --libs criterion) -lm
+faults: $(BUILD)/bench $(BUILD)/pic/parts.a $(BUILD)/tests ## build the cache with each bug of tests/faults: verify catches and locates all of them
 	@tests/faults/run.sh
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
@@ -32,10 +46,14 @@ mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small w
 	@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
 	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 
+TESTED := $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files generate serve support)) $(BENCH) $(DECODERS) $(SERVE) $(COMMON)
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
 	$(BUILD)/tests
-$(BUILD)/tests: $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files support)) $(BENCH) $(DECODERS) $(COMMON)
+$(BUILD)/tests: $(TESTED)
 	$(LINK) $(shell pkg-config --libs criterion)
+
+openai: $(BUILD)/kvcache ## ask the server with OpenAI's own client, which npm fetches
+	@tests/openai.sh $(BUILD)
 
 # Criterion's exit status knows nothing of leaks: any error in a report is a failure. Status 99 is
 # no program's own, so no test can expect it.
@@ -55,7 +73,7 @@ matrix: ## the digests in builds of each compiler, level, instruction set and ar
 	@BUILD='$(BUILD)' MAKE='$(MAKE)' .ci/matrix $(if $(QUICK),quick)
 exhaustive: $(BUILD)/exhaustive ## exp and GELU at all 2^32 floats against double: two minutes
 	nice $(BUILD)/exhaustive
-$(BUILD)/exhaustive: $(call object,tests/exhaustive.c common/math/numeric.c common/base/status.c)
+$(BUILD)/exhaustive: $(call object,tests/exhaustive.c common/number/numeric.c common/base/status.c)
 	$(LINK)
 
 # valgrind knows no AVX-512.
@@ -73,10 +91,10 @@ fuzz: ## feed hostile input to whatever reads files or arguments, each for SECON
 	@tests/fuzz/run.sh $(BUILD)/fuzz $(SECONDS) $(FUZZ)
 .PHONY: fuzzers
 fuzzers: $(FUZZERS)
-$(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(call object,bench/base/contexts.c) $(COMMON)
+$(FUZZERS): $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/fuzz.o $(call object,bench/base/contexts.c) $(call object,kvcache/serve/request.c) $(COMMON)
 	$(LINK) -fsanitize=fuzzer
 
-SOURCES := $(filter-out build/%,$(wildcard */*.[ch] */*/*.[ch]))
+SOURCES := $(filter-out build/%,$(wildcard */*.[ch] */*/*.[ch] */*/*/*.[ch]))
 TEXTS := $(filter-out build/%,$(wildcard *.md */*.md */*.in */*/*.md */*/*/*.md))
 # A line of prose that is too long: not of a table, of HTML, of a quoted command or of a quoted
 # diff.

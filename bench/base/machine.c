@@ -13,7 +13,9 @@
 
 #include "bench/base/results.h"
 #include "common/base/memory.h"
+#include "common/base/quota.h"
 #include "common/base/version.h"
+#include "common/text/utf8.h"
 
 typedef struct processor {
     char name[256];                          // "" if unknown
@@ -99,12 +101,6 @@ static void ask_huge_pages(char *mode, int size)
 #endif
 }
 
-static json_t *text(const char *value)
-{
-    json_t *known = *value ? json_string(value) : NULL; // NULL also where a name is not UTF-8
-    return known ? known : json_null();
-}
-
 static json_t *number(long long value)
 {
     return value > 0 ? json_integer(value) : json_null();
@@ -123,6 +119,12 @@ void machine_warn_if_busy(void)
         fprintf(stderr,
                 "note: the load is %.1f on %zu cores: other programs will disturb the times\n",
                 load, machine_cores());
+    const double quota = quota_cores();
+    if (quota > 0 && quota < (double)machine_cores())
+        fprintf(stderr,
+                "note: a CPU quota of %.2g cores is set (cpu.max): samples that it stops take "
+                "longer than this machine does\n",
+                quota);
 }
 
 void machine_caches(size_t bytes[MACHINE_CACHES])
@@ -138,10 +140,13 @@ static json_t *machine(void)
 {
     processor p = {0};
     ask_processor(&p);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", text(p.name), "cores",
-                     number((long long)machine_cores()), "l1d_bytes", number(p.l1d_bytes),
+    const double quota = quota_cores();
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cpu", utf8_text(p.name), "cores",
+                     number((long long)machine_cores()), "cpu_quota_cores",
+                     quota > 0 ? json_real(quota) : json_null(), "l1d_bytes", number(p.l1d_bytes),
                      "l2_bytes", number(p.l2_bytes), "l3_bytes", number(p.l3_bytes),
-                     "memory_available_bytes", number((long long)memory_available()));
+                     "memory_available_bytes", number((long long)quota_memory_available()),
+                     "memory_limit_bytes", number((long long)quota_memory()));
 }
 
 static json_t *operating_system(void)
@@ -153,8 +158,8 @@ static json_t *operating_system(void)
         snprintf(name, sizeof name, "%s %s %s", u.sysname, u.release, u.machine);
     ask_huge_pages(mode, sizeof mode);
     json_t *load_1min = getloadavg(&load, 1) == 1 ? json_real(load) : json_null();
-    return json_pack("{s:o, s:o, s:o, s:o}", "name", text(name), "page_bytes",
-                     number(sysconf(_SC_PAGESIZE)), "huge_pages", text(mode), "load_1min",
+    return json_pack("{s:o, s:o, s:o, s:o}", "name", utf8_text(name), "page_bytes",
+                     number(sysconf(_SC_PAGESIZE)), "huge_pages", utf8_text(mode), "load_1min",
                      load_1min);
 }
 
@@ -166,15 +171,16 @@ static json_t *build(const char *sha256)
     const char *compiler = "gcc " __VERSION__;
 #endif
     return json_pack("{s:s, s:o, s:s, s:s}", "version", LOCKSTEP_VERSION, "compiler",
-                     text(compiler), "flags", BUILD_FLAGS, "sha256", sha256);
+                     utf8_text(compiler), "flags", BUILD_FLAGS, "sha256", sha256);
 }
 
 static json_t *description(const model *m, const char *digest)
 {
     const config *c = &m->config;
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", text(model_label(m)),
-                     "sha256", digest, "layers", (json_int_t)c->L, "channels", (json_int_t)c->C,
-                     "heads", (json_int_t)c->H, "inner", (json_int_t)c->F, "vocabulary",
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+                     utf8_text(model_label(m)), "sha256", digest, "layers", (json_int_t)c->L,
+                     "channels", (json_int_t)c->C, "heads", (json_int_t)c->H, "kv_heads",
+                     (json_int_t)config_kv_heads(c), "inner", (json_int_t)c->F, "vocabulary",
                      (json_int_t)c->V, "context", (json_int_t)c->T);
 }
 

@@ -12,7 +12,7 @@
 status machine_context(const model *m, json_t **out);
 
 // Says on standard error that times will be disturbed, if the system is busy with something else
-// already.
+// already, or a CPU quota is set.
 void machine_warn_if_busy(void);
 
 // Cores that are online; 1 if unknown.

@@ -3,6 +3,7 @@
 
 #include <getopt.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,24 +13,54 @@
 #include "common/base/input.h"
 #include "common/model/model.h"
 
-static const struct option all_options[] = {
-    {"model", required_argument, NULL, 'm'},   {"contexts", required_argument, NULL, 'c'},
-    {"samples", required_argument, NULL, 'n'}, {"budget", required_argument, NULL, 'b'},
-    {"seed", required_argument, NULL, 's'},    {"out", required_argument, NULL, 'o'},
-    {"quick", no_argument, NULL, 'q'},         {"decoder", required_argument, NULL, 'd'},
-    {"timeout", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
-    {"stages", no_argument, NULL, 'S'},        {"check", required_argument, NULL, 'C'},
-    {"kv", required_argument, NULL, 'k'},      {"work", no_argument, NULL, 'w'},
-    {"judge", required_argument, NULL, 'J'},   {"help", no_argument, NULL, 'h'},
+// What an option's value is, and where it goes.
+typedef enum kind { TEXT, COUNT, WHOLE, SECONDS, FLAG, DECODER, KV, WEIGHTS } kind;
+
+static const struct {
+    const char *name;
+    int letter;
+    kind kind;
+    size_t at; // in bench_options
+} all_options[] = {
+    {"model", 'm', TEXT, offsetof(bench_options, model)},
+    {"weights", 'W', WEIGHTS, offsetof(bench_options, weights)},
+    {"contexts", 'c', TEXT, offsetof(bench_options, contexts)},
+    {"samples", 'n', COUNT, offsetof(bench_options, samples)},
+    {"budget", 'b', SECONDS, offsetof(bench_options, budget)},
+    {"seed", 's', WHOLE, offsetof(bench_options, seed)},
+    {"out", 'o', TEXT, offsetof(bench_options, out)},
+    {"quick", 'q', FLAG, offsetof(bench_options, quick)},
+    {"decoder", 'd', DECODER, 0},
+    {"kv", 'k', KV, 0},
+    {"judge", 'J', TEXT, offsetof(bench_options, judge)},
+    {"timeout", 't', SECONDS, offsetof(bench_options, timeout_s)},
+    {"limit", 'l', SECONDS, offsetof(bench_options, limit_s)},
+    {"json", 'j', FLAG, offsetof(bench_options, json)},
+    {"work", 'w', FLAG, offsetof(bench_options, work)},
+    {"stages", 'S', FLAG, offsetof(bench_options, stages)},
+    {"trace", 'T', TEXT, offsetof(bench_options, trace)},
+    {"blocks", 'B', COUNT, offsetof(bench_options, blocks)},
+    {"users", 'u', TEXT, offsetof(bench_options, users)},
+    {"mix", 'M', TEXT, offsetof(bench_options, mix)},
+    {"requests", 'r', COUNT, offsetof(bench_options, requests)},
+    {"memory", 'K', COUNT, offsetof(bench_options, memory_mib)},
+    {"check", 'C', TEXT, offsetof(bench_options, check)},
+    {"help", 'h', FLAG, offsetof(bench_options, help)},
 };
 enum { ALL_OPTIONS = sizeof all_options / sizeof *all_options };
 
+// Which of them has this letter.
+static size_t option_of(int letter)
+{
+    size_t i = 0;
+    while (i + 1 < ALL_OPTIONS && all_options[i].letter != letter)
+        i++;
+    return i;
+}
+
 static const char *long_name(int letter)
 {
-    for (size_t i = 0; i < ALL_OPTIONS; i++)
-        if (all_options[i].val == letter)
-            return all_options[i].name;
-    return NULL;
+    return all_options[option_of(letter)].name;
 }
 
 static status parse_whole(const char *text, uint64_t *out)
@@ -59,59 +90,44 @@ static status add_subject(const char *before, const char *text, bench_options *o
     return NULL;
 }
 
+static status take_count(const char *text, size_t *out)
+{
+    uint64_t value = 0;
+    status s = parse_whole(text, &value);
+    *out = (size_t)value;
+    return s;
+}
+
+// The value, optarg, of option i.
+static status take_value(size_t i, bench_options *o)
+{
+    void *at = (char *)o + all_options[i].at;
+    switch (all_options[i].kind) {
+    case TEXT:
+        *(const char **)at = optarg;
+        return NULL;
+    case COUNT:
+        return take_count(optarg, at);
+    case WHOLE:
+        return parse_whole(optarg, at);
+    case SECONDS:
+        return parse_seconds(optarg, at);
+    case WEIGHTS:
+        return model_parse_weights(optarg, at);
+    case DECODER:
+        return add_subject("", optarg, o);
+    case KV:
+        return add_subject("kvcache:", optarg, o);
+    default:
+        *(bool *)at = true;
+        return NULL;
+    }
+}
+
 static status take(int letter, bench_options *o)
 {
-    uint64_t samples = 0;
-    status s = NULL;
-    switch (letter) {
-    case 'm':
-        o->model = optarg;
-        o->model_given = true;
-        break;
-    case 'c':
-        o->contexts = optarg;
-        break;
-    case 'n':
-        s = parse_whole(optarg, &samples);
-        o->samples = (size_t)samples;
-        break;
-    case 'b':
-        s = parse_seconds(optarg, &o->budget_s);
-        break;
-    case 's':
-        s = parse_whole(optarg, &o->seed);
-        break;
-    case 'o':
-        o->out = optarg;
-        break;
-    case 'd':
-    case 'k':
-        s = add_subject(letter == 'k' ? "kvcache:" : "", optarg, o);
-        break;
-    case 't':
-        s = parse_seconds(optarg, &o->timeout_s);
-        break;
-    case 'j':
-        o->json = true;
-        break;
-    case 'J':
-        o->judge = optarg;
-        break;
-    case 'w':
-        o->work = true;
-        break;
-    case 'q':
-        o->quick = true;
-        break;
-    case 'S':
-        o->stages = true;
-        break;
-    case 'C':
-        o->check = optarg;
-        break;
-    default:
-        o->help = true;
-    }
+    status s = take_value(option_of(letter), o);
+    o->model_given |= letter == 'm';
     return s ? status_fail("--%s: %s", long_name(letter), s) : NULL;
 }
 
@@ -132,8 +148,10 @@ static status parse(int argc, char **argv, const char *accepted, bench_options *
     bool words = *accepted == '*';
     accepted += words;
     for (size_t i = 0; i < ALL_OPTIONS; i++)
-        if (all_options[i].val == 'h' || strchr(accepted, all_options[i].val))
-            accepted_long[n++] = all_options[i];
+        if (all_options[i].letter == 'h' || strchr(accepted, all_options[i].letter))
+            accepted_long[n++] = (struct option){
+                all_options[i].name, all_options[i].kind == FLAG ? no_argument : required_argument,
+                NULL, all_options[i].letter};
     accepted_long[n] = (struct option){0};
     snprintf(letters, sizeof letters, ":h%s", accepted);
     optind = 1;

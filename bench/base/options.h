@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/model/model.h"
 
 enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -19,19 +20,27 @@ enum { OPTIONS_SUBJECTS = 16, OPTIONS_SUBJECT = 512 };
 typedef struct bench_options {
     const char *model; // -m; model_default() unless given
     bool model_given;
-    const char *contexts; // -c, a list for contexts_parse; NULL unless given
-    size_t samples;       // -n; 0 unless given
-    double budget_s;      // -b; 0 unless given
-    uint64_t seed;        // -s; 0 unless given
-    const char *out;      // -o, a directory; NULL unless given
-    bool quick;           // -q
+    model_weights weights; // -W, how its matrices are kept; MODEL_AS_STORED unless given
+    const char *contexts;  // -c, a list for contexts_parse; NULL unless given
+    size_t samples;        // -n; 0 unless given
+    double budget;         // -b, in seconds; of verify, in calls; 0 unless given
+    uint64_t seed;         // -s; 0 unless given
+    const char *out;       // -o, a directory; NULL unless given
+    bool quick;            // -q
     char subject[OPTIONS_SUBJECTS][OPTIONS_SUBJECT]; // -d and -k, as for subject_open
     size_t subjects;                                 // how many were given
     const char *judge;                               // -J, a subject; NULL unless given
     double timeout_s;                                // -t; 60 unless given
+    double limit_s;                                  // -l; 0 unless given
     bool json;                                       // -j
     bool work;                                       // -w
     bool stages;                                     // -S
+    const char *trace;                               // -T, a file; NULL unless given
+    size_t blocks;                                   // -B; 0 unless given
+    const char *users;                               // -u, a list as of -c; NULL unless given
+    const char *mix;                                 // -M; NULL unless given
+    size_t requests;                                 // -r; 0 unless given
+    size_t memory_mib;                               // -K; 0 unless given
     const char *check; // -C, a file of golden digests; NULL unless given
     char **words;      // *: arguments that are no options, (word_count)
     size_t word_count;

@@ -20,7 +20,7 @@ progress progress_begin(const char *label)
 {
     return (progress){.label = label,
                       .begin_ns = clock_ns(),
-                      .shown = isatty(STDERR_FILENO) == 1,
+                      .shown = isatty(fileno(stderr)) == 1,
                       .coloured = progress_wants_colour()};
 }
 

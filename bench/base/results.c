@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sha2.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #endif
 
 #include "common/base/memory.h"
+#include "common/text/utf8.h"
 
 static status program_path(char path[FILE_PATH_SIZE])
 {
@@ -33,7 +35,9 @@ static status program_path(char path[FILE_PATH_SIZE])
 
 static status make_directory(const char *path)
 {
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
+    char inside[FILE_PATH_SIZE + 2];
+    snprintf(inside, sizeof inside, "%s/.", path);
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && access(inside, X_OK) == 0))
         return NULL;
     return status_fail("cannot create %s: %s; name another directory with --out", path,
                        strerror(errno));
@@ -71,7 +75,12 @@ status results_make(const char *wanted, char dir[FILE_PATH_SIZE])
     status s = wanted ? NULL : program_directory(program);
     if (!s && !wanted)
         s = file_path(program, "results", dir);
-    return s ? s : make_directories(dir);
+    if (!s)
+        s = make_directories(dir);
+    if (!s && access(dir, W_OK) != 0)
+        s = status_fail("cannot write into %s: %s; name another directory with --out", dir,
+                        strerror(errno));
+    return s;
 }
 
 // Closes f. True if all that was printed to it is in the file; errno says why not.
@@ -118,6 +127,112 @@ static status print_json(FILE *f, const void *what)
 status results_write_json(const char *dir, const char *name, const json_t *value)
 {
     return results_write(dir, name, print_json, value);
+}
+
+status results_check_places(const char *dir, const char *before, const char *const *names)
+{
+    char name[128], path[FILE_PATH_SIZE];
+    struct stat there;
+    for (size_t i = 0; names[i]; i++) {
+        snprintf(name, sizeof name, "%s%s", before, names[i]);
+        status s = file_path(dir, name, path);
+        if (s)
+            return s;
+        if (stat(path, &there) == 0 && S_ISDIR(there.st_mode))
+            return status_fail("cannot write %s: it is a folder; remove it, or name another "
+                               "directory with --out",
+                               path);
+    }
+    return NULL;
+}
+
+// Who holds the lock, as results_lock has written it; 0 if that cannot be read.
+static long holder(int lock)
+{
+    char text[32] = "";
+    return pread(lock, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+}
+
+status results_lock(const char *dir, int *lock)
+{
+    char path[FILE_PATH_SIZE];
+    status s = file_path(dir, ".lock", path);
+    *lock = s ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (s || *lock < 0)
+        return s ? s
+                 : status_fail("cannot write %s: %s; name another directory with --out", path,
+                               strerror(errno));
+    if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        s = status_fail("%s: process %ld measures into this folder: wait for its end, or name "
+                        "another one with --out",
+                        dir, holder(*lock));
+        close(*lock);
+        *lock = -1;
+        return s;
+    }
+    if (ftruncate(*lock, 0) != 0 || dprintf(*lock, "%ld\n", (long)getpid()) < 0)
+        fprintf(stderr, "note: %s: cannot be written: others will not see who measures\n", path);
+    return NULL;
+}
+
+void results_unlock(int lock)
+{
+    if (lock >= 0)
+        close(lock);
+}
+
+status results_take(const char *wanted, const char *const *names, char dir[FILE_PATH_SIZE],
+                    int *lock)
+{
+    status s = results_make(wanted, dir);
+    if (!s)
+        s = results_check_places(dir, "", names);
+    return s ? s : results_lock(dir, lock);
+}
+
+static status digest_file(const char *dir, const char *before, const char *name,
+                          char file[FILE_PATH_SIZE], char hex[65])
+{
+    char path[FILE_PATH_SIZE];
+    snprintf(file, FILE_PATH_SIZE, "%s%s", before, name);
+    status s = file_path(dir, file, path);
+    if (!s && !SHA256File(path, hex))
+        s = status_fail("%s: %s", path, strerror(errno));
+    return s;
+}
+
+status results_seal(const char *dir, const char *before, const char *const *names, json_t *context)
+{
+    char file[FILE_PATH_SIZE], hex[65];
+    json_t *files = json_object();
+    status s = files ? NULL : memory_failed("the digests of results");
+    for (; *names && !s; names++) {
+        s = digest_file(dir, before, *names, file, hex);
+        if (!s && json_object_set_new(files, file, json_string(hex)) != 0)
+            s = memory_failed("the digests of results");
+    }
+    if (!s && json_object_set(context, "files", files) != 0)
+        s = memory_failed("the digests of results");
+    json_decref(files);
+    return s;
+}
+
+status results_check_seal(const char *dir, const char *description, const char *before,
+                          const char *const *names, const json_t *context, const char *again)
+{
+    char file[FILE_PATH_SIZE], hex[65];
+    status s = NULL;
+    for (; *names && !s; names++) {
+        s = digest_file(dir, before, *names, file, hex);
+        const char *noted =
+            json_string_value(json_object_get(json_object_get(context, "files"), file));
+        if (!s && !(noted && strcmp(noted, hex) == 0))
+            s = status_fail(
+                "%s/%s: not the file that %s was written with: they are of two runs, or "
+                "one was changed; measure again: %s",
+                dir, file, description, again);
+    }
+    return s;
 }
 
 void results_csv_text(FILE *f, const char *text)
@@ -175,7 +290,7 @@ static json_t *read_record(const char *dir)
 
 // What both sides of the record need: where it is, who asks, and about what.
 typedef struct record_key {
-    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], model[65], subject[260];
+    char dir[FILE_PATH_SIZE], program[FILE_PATH_SIZE], build[65], model[65], subject[512];
 } record_key;
 
 static status find_key(const model *m, const char *subject, record_key *out)
@@ -190,6 +305,8 @@ static status find_key(const model *m, const char *subject, record_key *out)
     if (!s)
         snprintf(out->subject, sizeof out->subject, "%s%s%s", out->model, subject ? " " : "",
                  subject ? subject : "");
+    utf8_clean(out->program, strlen(out->program));
+    utf8_clean(out->subject, strlen(out->subject));
     return s;
 }
 
@@ -219,11 +336,10 @@ static bool is_kept(const verification_record *now, const json_t *before)
 
 static json_t *record_json(const model *m, const verification_record *r)
 {
-    json_t *name = json_string(model_label(m)); // NULL where it is not UTF-8
-    return json_pack("{s:o, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "model",
-                     name ? name : json_null(), "decoder", r->decoder, "passed", r->passed,
-                     "contexts", (json_int_t)r->contexts, "longest", (json_int_t)r->longest,
-                     "logits", (json_int_t)r->logits, "logits_differing",
+    return json_pack("{s:o, s:o, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "model",
+                     utf8_text(model_label(m)), "decoder", utf8_text(r->decoder), "passed",
+                     r->passed, "contexts", (json_int_t)r->contexts, "longest",
+                     (json_int_t)r->longest, "logits", (json_int_t)r->logits, "logits_differing",
                      (json_int_t)r->logits_differing, "keys_and_values", (json_int_t)r->kv,
                      "keys_and_values_differing", (json_int_t)r->kv_differing, "logits_sha256",
                      r->logits_sha256);

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 #include "common/model/model.h"
 
 // The directory for results: `wanted`, or "results" beside the running program (build/results) if
@@ -22,6 +22,29 @@ status results_write(const char *dir, const char *name, status print(FILE *f, co
 
 // The same for JSON.
 status results_write_json(const char *dir, const char *name, const json_t *value);
+
+// Refuses, before anything is measured, places where a folder is in the way of these files in DIR
+// (`names` ends in NULL), each with `before` in front of its name.
+status results_check_places(const char *dir, const char *before, const char *const *names);
+
+// Takes a folder of results for this process until results_unlock: refused while another one
+// measures into it, whose number the message has. *lock < 0: not taken.
+status results_lock(const char *dir, int *lock);
+void results_unlock(int lock);
+
+// All three, for files with nothing in front of their names: the folder is made, nothing is in the
+// way, and it is this process's until results_unlock.
+status results_take(const char *wanted, const char *const *names, char dir[FILE_PATH_SIZE],
+                    int *lock);
+
+// Notes in a description, under "files", the SHA-256 of these files in DIR (`names` ends in NULL),
+// each with `before` in front of its name: what they tell belongs together.
+status results_seal(const char *dir, const char *before, const char *const *names, json_t *context);
+
+// Refuses files that are not those which a description was written for. `again` is the command that
+// measures them.
+status results_check_seal(const char *dir, const char *description, const char *before,
+                          const char *const *names, const json_t *context, const char *again);
 
 // Prints one field of a CSV file, quoted if it must be (RFC 4180): names such as synthetic:L=1,C=32
 // hold commas.

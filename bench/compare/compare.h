@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "bench/base/options.h"
-#include "common/base/npy.h"
+#include "common/file/npy.h"
 
 // The roughest arithmetic that a difference may be blamed on. A row's distance is the root mean
 // square of B - A over the standard deviation of A's logits in that row, where what is masked in

@@ -4,6 +4,7 @@
 
 #include "bench/compare/compare.h"
 #include "common/base/memory.h"
+#include "common/text/utf8.h"
 
 static json_t *number(double x)
 {
@@ -13,12 +14,6 @@ static json_t *number(double x)
 static json_t *whole(uint64_t n)
 {
     return json_integer((json_int_t)n);
-}
-
-static json_t *string(const char *text)
-{
-    json_t *valid = json_string(text);
-    return valid ? valid : json_null(); // a path need not be UTF-8
 }
 
 static json_t *row_json(const comparison *c, size_t r)
@@ -92,12 +87,13 @@ static json_t *verdict_json(const comparison *c)
 {
     char why[COMPARE_WHY];
     compare_explain(c, why);
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "a", string(c->a_path),
-                     "b", string(c->b_path), "precision", c->precision->name, "limit",
-                     number(c->precision->limit), "rows_beyond", whole(c->beyond),
-                     "first_row_beyond", c->beyond ? whole(c->first_beyond) : json_null(),
-                     "diagnosis", diagnosis_json(&c->diagnosis), "log_probabilities",
-                     log_probs_json(c), "why", why, "verdict", compare_verdict_name(c->verdict));
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:s}", "a",
+                     utf8_text(c->a_path), "b", utf8_text(c->b_path), "precision",
+                     c->precision->name, "limit", number(c->precision->limit), "rows_beyond",
+                     whole(c->beyond), "first_row_beyond",
+                     c->beyond ? whole(c->first_beyond) : json_null(), "diagnosis",
+                     diagnosis_json(&c->diagnosis), "log_probabilities", log_probs_json(c), "why",
+                     why, "verdict", compare_verdict_name(c->verdict));
 }
 
 status compare_print_json(FILE *f, const comparison *c, bool all_rows)

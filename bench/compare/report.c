@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "bench/compare/compare.h"
+#include "common/base/format.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
 
 enum { FIRST_ROWS = 3, AROUND = 3, WORST_ROWS = 5, SHOWN = FIRST_ROWS + AROUND + WORST_ROWS };
-enum { WIDTH = 80 };
 
 // Why.
 
@@ -172,24 +172,6 @@ static void print_kl(FILE *f, const comparison *c)
                 c->row[c->max_kl_row].kl, c->max_kl_row, c->mean_kl);
 }
 
-// Breaks a text between words, so that no line passes 80 columns.
-static void print_wrapped(FILE *f, const char *label, const char *text)
-{
-    size_t column = strlen(label);
-    fputs(label, f);
-    while (*text) {
-        const size_t word = strcspn(text, " ");
-        if (column + 1 + word > WIDTH) {
-            fputs("\n ", f);
-            column = 1;
-        }
-        fprintf(f, " %.*s", (int)word, text);
-        column += 1 + word;
-        text += word + strspn(text + word, " ");
-    }
-    fputc('\n', f);
-}
-
 static void print_equal(FILE *f, const comparison *c)
 {
     const size_t all = c->rows * c->columns;
@@ -305,8 +287,8 @@ void compare_print(FILE *f, const comparison *c, bool all_rows)
         print_table(f, c, all_rows);
     if (c->diagnosis.name) {
         fprintf(f, "found: %s\n", c->diagnosis.name);
-        print_wrapped(f, " ", c->diagnosis.evidence);
+        format_wrapped(f, " ", 2, c->diagnosis.evidence);
     }
-    print_wrapped(f, "why:", why);
+    format_wrapped(f, "why:", 2, why);
     fprintf(f, "verdict: %s\n", compare_verdict_name(c->verdict));
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench/compare/patterns.h"
-#include "common/math/numeric.h"
+#include "common/number/numeric.h"
 
 // The bits of a number as one that grows with it, so that a difference counts units in the last
 // place.

@@ -6,13 +6,14 @@
 
 #include "bench/cost/cost.h"
 #include "common/base/format.h"
-#include "common/kv/form.h"
 #include "common/math/kernel.h"
+#include "common/number/form.h"
 
 static const char usage[] =
     "build/bench count [options]: multiply-adds, exps and bytes of every stage, counted from what "
     "is computed\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
     "64,1000)\n";
 
@@ -49,32 +50,34 @@ static void count_product(count *c, stage s, const linear *by, size_t n, bool fi
 {
     c->of[s].multiply_adds += n * by->K;
     if (first)
-        c->of[s].weight_bytes += n * (by->K + (by->bias ? 1 : 0)) * FLOAT;
+        c->of[s].weight_bytes += linear_bytes(by, n) + (by->bias ? n * FLOAT : 0);
     if (s != STAGE_K && s != STAGE_V) // q, k and v are one product
         c->lanes += padded(by->N) * by->K;
 }
 
 // A row of n scores, or of n probabilities: a multiply-add for each of them and each channel of a
 // head. The first row fetches all its keys, or values; each row after it that of its own position.
-static void count_keys(count *c, stage s, size_t position, size_t n)
+static void count_keys(count *c, stage s, int head, size_t position, size_t n)
 {
-    const size_t D = config_head_size(&c->m->config);
+    const config *of = &c->m->config;
+    const size_t D = config_head_size(of), group = of->H / config_kv_heads(of);
     c->of[s].multiply_adds += n * D;
-    c->of[s].kv_read_bytes += (position == c->first ? n : 1) * D * c->width;
+    if ((size_t)head % group == 0) // the other heads of its group read the same
+        c->of[s].kv_read_bytes += (position == c->first ? n : 1) * D * c->width;
 }
 
-static void count_scores(count *c, size_t position, size_t n)
+static void count_scores(count *c, int head, size_t position, size_t n)
 {
     // Row r of its tile, whose rows all go as far as the last one's panel, where every row is kept.
     const size_t r = (position - c->first) % TILE_ROWS;
-    count_keys(c, STAGE_SCORES, position, n);
+    count_keys(c, STAGE_SCORES, head, position, n);
     c->lanes += ((r + 1) * padded(n) - r * padded(n - 1)) * config_head_size(&c->m->config);
 }
 
-static void count_probabilities(count *c, size_t position, size_t n)
+static void count_probabilities(count *c, int head, size_t position, size_t n)
 {
     c->of[STAGE_SOFTMAX].exps += n;
-    count_keys(c, STAGE_ATTEND, position, n);
+    count_keys(c, STAGE_ATTEND, head, position, n);
     c->lanes += padded(config_head_size(&c->m->config)) * n;
 }
 
@@ -83,7 +86,7 @@ void count_row(void *user, stage s, int l, int head, size_t position, const floa
     count *c = user;
     const bool begins = s != c->last || l != c->layer; // a pass over all rows
     const linear *by = matrix(c->m, s, l);
-    (void)head, (void)values;
+    (void)values;
     if (s == STAGE_SEES) // a list of positions is no work
         return;
     if (s == STAGE_EMBED && begins)
@@ -94,16 +97,17 @@ void count_row(void *user, stage s, int l, int head, size_t position, const floa
     if (by)
         count_product(c, s, by, n, begins);
     else if (s == STAGE_SCORES)
-        count_scores(c, position, n);
+        count_scores(c, head, position, n);
     else if (s == STAGE_SOFTMAX)
-        count_probabilities(c, position, n);
+        count_probabilities(c, head, position, n);
     else if (s == STAGE_STORED_K || s == STAGE_STORED_V)
         c->of[s].kv_written_bytes += n * c->width;
     else if (s == STAGE_GELU)
         c->of[s].exps += n;
-    else if (s == STAGE_EMBED || (s != STAGE_ATTEND && begins))
-        c->of[s].weight_bytes +=
-            2 * n * FLOAT; // a row of wte and of wpe; or a norm's gain and bias
+    else if (s == STAGE_EMBED) // a row of wte and of wpe
+        c->of[s].weight_bytes += linear_bytes(&c->m->wte, 1) + n * FLOAT;
+    else if (s != STAGE_ATTEND && begins) // a norm's gain and bias
+        c->of[s].weight_bytes += 2 * n * FLOAT;
 }
 
 work count_sum(const count *c, unsigned stages)
@@ -185,6 +189,6 @@ static status count_passes(passes *p, size_t t, void *user)
 status count_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:", usage, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:W:c:", usage, &o, exit_code);
     return s || o.help ? s : passes_at_each(&o, count_passes, NULL, exit_code);
 }

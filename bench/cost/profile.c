@@ -6,6 +6,7 @@
 #include "bench/base/machine.h"
 #include "bench/base/stats.h"
 #include "bench/cost/cost.h"
+#include "bench/measure/disturbance.h"
 #include "common/base/clock.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
@@ -14,6 +15,7 @@ static const char usage[] =
     "build/bench profile [options]: where the time goes in a prefill, a naive step and a cached "
     "step\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
     "64,1000)\n"
     "  -n, --samples N                passes of each kind, whose median is shown (default 5, and "
@@ -198,6 +200,7 @@ static size_t rounds(pass which, const bench_options *o)
 static status profile_passes(passes *p, size_t t, void *user)
 {
     const bench_options *o = user;
+    const disturbance before = disturbance_so_far();
     status s = NULL;
     for (pass i = 0; i < PASSES && !s; i++) {
         profile taken;
@@ -206,6 +209,7 @@ static status profile_passes(passes *p, size_t t, void *user)
             print_profile(p, &taken, i, t);
         fflush(stdout);
     }
+    disturbance_warn_throttled(before);
     return s;
 }
 
@@ -217,7 +221,7 @@ static status profile_body(void *options, int *exit_code)
 status profile_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:n:d:k:t:", usage, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:W:c:n:d:k:t:", usage, &o, exit_code);
     if (s || o.help)
         return s;
     machine_warn_if_busy();

@@ -9,6 +9,7 @@
 #include "bench/base/stats.h"
 #include "bench/cost/cost.h"
 #include "bench/cost/points.h"
+#include "bench/measure/disturbance.h"
 #include "bench/measure/measure.h"
 #include "bench/measure/probe.h"
 #include "common/base/clock.h"
@@ -22,6 +23,7 @@ static const char usage[] =
     "build/bench roofline [options]: each stage beside what arithmetic and memory allow, and "
     "shares of both\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: synthetic:124M)\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts 64,100-103      tokens of context, below the model's limit (default: "
     "64,256,1000)\n"
     "  -n, --samples N                rounds (default 9), 6 or more\n"
@@ -239,21 +241,24 @@ static void report(const roofline *r)
                "it ran.\n");
 }
 
-// Bytes a step at context t must read: every weight but the positions' (one row of them), and the
-// cache.
-static double step_bytes(const config *c, size_t t)
+// Bytes a step at context t must read: every weight, at the width in which it is kept, but the
+// positions' (one row of them) and embeddings that are not the head; and the cache.
+static double step_bytes(const model *m, size_t t)
 {
-    size_t positions = c->T * padded(c->C) * sizeof(float);
-    return (double)(model_packed_bytes(c, true) - positions + cost_kv_bytes(c, t));
+    const config *c = &m->config;
+    const size_t positions = c->T * padded(c->C) * sizeof(float);
+    const bool tied = m->head.panels == m->wte.panels;
+    const size_t embeddings = tied ? 0 : linear_bytes(&m->wte, padded(c->V));
+    return (double)(m->block_bytes - positions - embeddings + cost_kv_bytes(c, t));
 }
 
 static void count_work(roofline *r)
 {
     const config *c = &r->m->config;
-    r->work[PREFILL] = 2 * cost_multiply_adds(c, 0, r->long_t);
+    r->work[PREFILL] = 2 * cost_multiply_adds(c, NULL, 0, r->long_t);
     r->work[LINEAR] = 2 * cost_layer_row(c) * (double)c->L * (double)r->long_t;
-    r->work[SHORT_STEP] = step_bytes(c, r->short_t);
-    r->work[LONG_STEP] = step_bytes(c, r->long_t);
+    r->work[SHORT_STEP] = step_bytes(r->m, r->short_t);
+    r->work[LONG_STEP] = step_bytes(r->m, r->long_t);
 }
 
 static status hold_values(roofline *r)
@@ -306,12 +311,28 @@ static limits find_limits(const roofline *r)
     return l;
 }
 
+// What the two files belong to.
+static status write_context(const roofline *r, const char *dir)
+{
+    static const char *const names[] = {"roofline.csv", "roofs.csv", NULL};
+    json_t *context;
+    status failed = machine_context(r->m, &context);
+    if (failed)
+        return failed;
+    failed = results_seal(dir, "", names, context);
+    if (!failed)
+        failed = results_write_json(dir, "roofline-context.json", context);
+    json_decref(context);
+    return failed;
+}
+
 static status run(roofline *r, const bench_options *o, const char *dir, int *exit_code)
 {
     status failed = subjects_open(o, "naive", &r->m->config, &r->of);
     if (!failed)
         failed = prepare(r, o->contexts, exit_code);
     machine_warn_if_busy();
+    const disturbance before = disturbance_so_far();
     progress bar = progress_begin("roofline");
     for (size_t i = 0; i < r->rounds && !failed; i++) {
         failed = take_round(r, i);
@@ -322,8 +343,10 @@ static status run(roofline *r, const bench_options *o, const char *dir, int *exi
         return failed;
     const limits l = find_limits(r);
     report(r);
+    disturbance_warn_throttled(before);
     points_print(&r->stages, &l);
-    return points_write(&r->stages, &l, dir);
+    failed = points_write(&r->stages, &l, dir);
+    return failed ? failed : write_context(r, dir);
 }
 
 static void release(roofline *r)
@@ -343,22 +366,33 @@ static status roofline_body(void *options, int *exit_code)
     char dir[FILE_PATH_SIZE];
     roofline r = {.rounds = o->samples ? o->samples : ROUNDS};
     model *m = NULL;
-    status failed = results_make(o->out, dir);
+    int lock = -1;
+    static const char *const files[] = {"roofline.csv", "roofs.csv", "roofline-context.json", NULL};
+    status failed = results_take(o->out, files, dir, &lock);
+    const char *name = o->model_given ? o->model : BENCH_MODEL;
     if (!failed)
-        failed = model_load(o->model_given ? o->model : BENCH_MODEL, &m);
+        failed = subjects_check_memory(o, &(subjects_need){.model = name,
+                                                           .first = "naive",
+                                                           .contexts = o->contexts,
+                                                           .firsts = 1,
+                                                           .others = 3,
+                                                           .blocks = 1});
+    if (!failed)
+        failed = model_load_as(name, o->weights, &m);
     if (!failed) {
         r.m = m;
         failed = run(&r, o, dir, exit_code);
         release(&r);
     }
     model_free(m);
+    results_unlock(lock);
     return failed;
 }
 
 status roofline_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status failed = bench_options_parse(argc, argv, "m:c:n:o:d:k:t:", usage, &o, exit_code);
+    status failed = bench_options_parse(argc, argv, "m:W:c:n:o:d:k:t:", usage, &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)

@@ -12,6 +12,8 @@
 #include "bench/base/machine.h"
 #include "bench/base/results.h"
 #include "common/base/memory.h"
+#include "common/text/utf8.h"
+#include "naive/naive.h"
 
 static const char usage[] =
     "build/bench curves [options] [EXPERIMENT ...]: what a step costs against context, layers and "
@@ -24,7 +26,9 @@ static const char usage[] =
     "more\n"
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
     "  -o, --out DIR                  where NAME-samples.csv and the like go (default: "
-    "build/results/curves)\n\n"
+    "build/results/curves)\n" SUBJECT_USAGE
+    "                                 beside naive (default: kvcache)\n"
+    "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n\n"
     "Run again, an experiment that was stopped goes on where it stopped. The experiments, and "
     "their seconds:\n\n";
 
@@ -57,8 +61,7 @@ static status digests(const lab *l, json_t **out)
     for (size_t i = 0; i < l->xs; i++) {
         char digest[65];
         status failed = model_digest(lab_model(l, i), digest);
-        if (!failed &&
-            json_object_set_new(*out, model_label(lab_model(l, i)), json_string(digest)) != 0)
+        if (!failed && utf8_set_new(*out, model_label(lab_model(l, i)), json_string(digest)) != 0)
             failed = memory_failed("the models' digests");
         if (failed)
             return failed;
@@ -78,18 +81,21 @@ static status list_places_as_json(const lab *l, json_t **out)
 // NAME-context.json as it is at the beginning.
 static status describe(const lab *l, json_t **out)
 {
-    json_t *models = NULL, *places = NULL;
+    json_t *models = NULL, *places = NULL, *decoders = subjects_json(&l->of);
     status failed = machine_context(l->models[0], out);
     if (!failed)
         failed = digests(l, &models);
     if (!failed)
         failed = list_places_as_json(l, &places);
-    json_t *about = json_pack("{s:s, s:s, s:O, s:O, s:I, s:[I, I], s:s?}", "name", l->what->name,
-                              "x", l->what->x, "places", places, "models", models, "seed",
-                              (json_int_t)l->o->seed, "fitted", (json_int_t)l->x[l->first],
-                              (json_int_t)l->x[l->last], "level", l->level);
+    if (!failed && !decoders)
+        failed = memory_failed("the list of decoders");
+    json_t *about = json_pack(
+        "{s:s, s:s, s:O, s:O, s:O, s:I, s:[I, I], s:s?}", "name", l->what->name, "x", l->what->x,
+        "places", places, "decoders", decoders, "models", models, "seed", (json_int_t)l->o->seed,
+        "fitted", (json_int_t)l->x[l->first], (json_int_t)l->x[l->last], "level", l->level);
     json_decref(models);
     json_decref(places);
+    json_decref(decoders);
     if (!failed && json_object_set(*out, "experiment", about) != 0)
         failed = memory_failed("the description of an experiment");
     json_decref(about);
@@ -105,6 +111,7 @@ static const char *difference(const json_t *old, const json_t *now)
     } parts_of[] = {{"build", "sha256", "build"},
                     {"experiment", "models", "model"},
                     {"experiment", "places", "list of places"},
+                    {"experiment", "decoders", "list of decoders"},
                     {"experiment", "seed", "seed"}};
     for (size_t i = 0; i < sizeof parts_of / sizeof *parts_of; i++)
         if (!json_equal(json_object_get(json_object_get(old, parts_of[i].object), parts_of[i].key),
@@ -179,6 +186,8 @@ static status measure(lab *l)
     if (!failed)
         failed = rounds_run(&l->rounds, what);
     if (!failed)
+        failed = lab_write(l, context);
+    if (!failed)
         failed = write_context(l, context_file, context);
     json_decref(context);
     return failed;
@@ -222,17 +231,32 @@ static status load(lab *l)
         fprintf(stderr, "note: %s makes its own models: --model does not count\n", l->what->name);
     if (!l->what->model)
         return NULL;
-    return model_load(o->model_given || !*l->what->model ? o->model : l->what->model,
-                      &l->models[0]);
+    const char *name = o->model_given || !*l->what->model ? o->model : l->what->model;
+    status failed = subjects_check_memory(
+        o, &(subjects_need){.model = name, .first = naive_decoder.name, .firsts = 1, .others = 1});
+    return failed ? failed : model_load(name, &l->models[0]);
+}
+
+// No folder is in the way of what will be written: NAME-summary.csv and the like.
+static status check_places(const lab *l)
+{
+    static const char *const files[] = {"summary.csv",    "counts.csv",   "fits.csv",
+                                        "conclusion.txt", "context.json", NULL};
+    char before[32];
+    snprintf(before, sizeof before, "%s-", l->what->name);
+    return results_check_places(l->dir, before, files);
 }
 
 static status run(lab *l)
 {
     while (l->what->metrics[l->metrics])
         l->metrics++;
-    status failed = load(l);
+    status failed = check_places(l);
     if (!failed)
-        failed = subjects_open(&(bench_options){0}, NULL, NULL, &l->of);
+        failed = load(l);
+    if (!failed)
+        failed = subjects_open(l->o, naive_decoder.name,
+                               l->models[0] ? &l->models[0]->config : NULL, &l->of);
     if (!failed)
         failed = choose_places(l);
     if (!failed && l->what->open)
@@ -250,7 +274,9 @@ static status run(lab *l)
 static void release(lab *l)
 {
     rounds_close(&l->rounds);
-    parts_free(&l->parts);
+    for (size_t d = 0; l->parts && d < l->of.n; d++)
+        parts_free(&l->parts[d]);
+    memory_free(l->parts);
     for (size_t i = 0; i < CURVES_X; i++) {
         workload_free(&l->work[i]);
         model_free(l->models[i]);
@@ -313,21 +339,39 @@ static status run_chosen(const bench_options *o, const bool chosen[EXPERIMENTS],
     double budgets_s = 0;
     for (size_t i = 0; i < EXPERIMENTS; i++)
         budgets_s += chosen[i] ? experiments[i].budget_s : 0;
+    int lock = -1;
     status failed = results_make(o->out, dir);
     if (!failed && !o->out)
         failed = make_folder(dir);
+    if (!failed)
+        failed = results_lock(dir, &lock);
     for (size_t i = 0; i < EXPERIMENTS && !failed && *exit_code == 0; i++)
         if (chosen[i])
             failed = run_experiment(&experiments[i], o, dir,
-                                    o->budget_s > 0 ? o->budget_s / budgets_s : 1, exit_code);
+                                    o->budget > 0 ? o->budget / budgets_s : 1, exit_code);
+    results_unlock(lock);
+    return failed;
+}
+
+static status curves_body(void *options, int *exit_code)
+{
+    const bench_options *o = options;
+    bool chosen[EXPERIMENTS] = {false};
+    status failed = choose(o, chosen);
+    if (failed) {
+        *exit_code = EXIT_USAGE;
+        return failed;
+    }
+    interrupt_catch();
+    failed = run_chosen(o, chosen, exit_code);
+    interrupt_release();
     return failed;
 }
 
 status curves_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    bool chosen[EXPERIMENTS] = {false};
-    status failed = bench_options_parse(argc, argv, "*m:c:b:n:s:o:", "", &o, exit_code);
+    status failed = bench_options_parse(argc, argv, "*m:c:b:n:s:o:d:k:t:", "", &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed)
@@ -336,13 +380,5 @@ status curves_command(int argc, char **argv, int *exit_code)
         print_help();
         return NULL;
     }
-    failed = choose(&o, chosen);
-    if (failed) {
-        *exit_code = EXIT_USAGE;
-        return failed;
-    }
-    interrupt_catch();
-    failed = run_chosen(&o, chosen, exit_code);
-    interrupt_release();
-    return failed;
+    return subjects_contain(curves_body, &o, exit_code);
 }

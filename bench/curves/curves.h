@@ -45,7 +45,7 @@ struct lab {
     char dir[FILE_PATH_SIZE];
     model *models[CURVES_X]; // one, or one for each x
     workload work[CURVES_X]; // on each model, where measure needs it
-    parts parts;             // on the first, likewise
+    parts *parts;            // (of.n) on the first, likewise
     size_t x[CURVES_X], xs, metrics;
     size_t first, last; // slopes are fitted to x[first..last], which was settled before the run
     const char *level;  // of the memory hierarchy that holds `bytes` there, and nowhere else; NULL:
@@ -58,17 +58,19 @@ struct lab {
 enum { EXPERIMENTS = 8 };
 extern const experiment experiments[EXPERIMENTS];
 
-// Whether decoder `which` computes every row anew: the first does, what the others are compared
-// with. And the first row that its step at context t computes.
-static inline bool lab_recomputes(size_t which)
-{
-    return which == 0;
-}
+// Whether decoder `which` computes every row anew, and the first row that its step at context t
+// computes. A plug-in is taken to keep what it has computed.
+bool lab_recomputes(const lab *l, size_t which);
+size_t lab_first_row(const lab *l, size_t which, size_t t);
 
-static inline size_t lab_first_row(size_t which, size_t t)
-{
-    return lab_recomputes(which) ? 0 : t;
-}
+// Makes parts, for all decoders. Refused for a plug-in, whose parts cannot be told apart.
+status lab_open_parts(lab *l);
+
+// The parts of decoder `which`: one store serves all that keep their rows alike.
+parts *lab_parts(lab *l, size_t which);
+
+// The width of decoder `which`'s column in a table.
+int lab_width(const lab *l, size_t which);
 
 // The model that x[i] is about, and what is measured with on it.
 model *lab_model(const lab *l, size_t i);
@@ -81,8 +83,11 @@ estimate lab_estimate(const lab *l, size_t metric, size_t which, size_t i);
 // fit a line to.
 void lab_settle_range(lab *l);
 
-// Writes NAME-summary.csv, NAME-counts.csv, NAME-fits.csv and NAME-conclusion.txt, and prints the
-// table, the fits and the conclusion.
+// Writes NAME-summary.csv, NAME-counts.csv, NAME-fits.csv and NAME-conclusion.txt, and notes their
+// digests in `context`.
+status lab_write(const lab *l, json_t *context);
+
+// Prints the table, the fits and the conclusion.
 status lab_report(const lab *l);
 
 // `build/bench curves [EXPERIMENT ...]`

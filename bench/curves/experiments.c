@@ -28,7 +28,7 @@ static status open_requests(lab *l)
 static status open_requests_and_parts(lab *l)
 {
     status failed = open_requests(l);
-    return failed ? failed : parts_create(l->models[0], &l->parts);
+    return failed ? failed : lab_open_parts(l);
 }
 
 // Bytes of the keys and values that a cached step at context x[i] reads.
@@ -51,34 +51,30 @@ static status time_request(lab *l, size_t which, size_t i, size_t t, double *ns)
     return NULL;
 }
 
-static double count_request(const config *c, size_t metric, size_t which, size_t t)
+static double count_request(const lab *l, const config *c, size_t metric, size_t which, size_t t)
 {
-    return metric == TTFT   ? cost_multiply_adds(c, 0, t)
-           : metric == STEP ? cost_multiply_adds(c, lab_first_row(which, t), t + 1)
-                            : cost_attention(c, lab_first_row(which, t), t + 1);
+    const kv_spec *spec = &l->of.at[which].kv;
+    const size_t first = lab_first_row(l, which, t);
+    return metric == TTFT   ? cost_multiply_adds(c, spec, 0, t)
+           : metric == STEP ? cost_multiply_adds(c, spec, first, t + 1)
+                            : cost_attention(c, spec, first, t + 1);
+}
+
+// Attention alone.
+static status measure_attention(lab *l, size_t which, size_t i, double *ns)
+{
+    return parts_attention_ns(lab_parts(l, which), lab_first_row(l, which, l->x[i]), l->x[i], ns);
 }
 
 static status measure_context(lab *l, size_t which, size_t i, double *ns)
 {
-    ns[ATTENTION] = parts_attention_ns(&l->parts, lab_first_row(which, l->x[i]), l->x[i]);
-    return time_request(l, which, i, l->x[i], ns);
+    status failed = measure_attention(l, which, i, &ns[ATTENTION]);
+    return failed ? failed : time_request(l, which, i, l->x[i], ns);
 }
 
 static double count_context(const lab *l, size_t metric, size_t which, size_t i)
 {
-    return count_request(&l->models[0]->config, metric, which, l->x[i]);
-}
-
-// Attention alone.
-static status open_parts(lab *l)
-{
-    return parts_create(l->models[0], &l->parts);
-}
-
-static status measure_attention(lab *l, size_t which, size_t i, double *ns)
-{
-    ns[0] = parts_attention_ns(&l->parts, lab_first_row(which, l->x[i]), l->x[i]);
-    return NULL;
+    return count_request(l, &l->models[0]->config, metric, which, l->x[i]);
 }
 
 static double count_attention(const lab *l, size_t metric, size_t which, size_t i)
@@ -113,7 +109,7 @@ static status measure_layers(lab *l, size_t which, size_t i, double *ns)
 
 static double count_layers(const lab *l, size_t metric, size_t which, size_t i)
 {
-    return count_request(&lab_model(l, i)->config, metric, which, LAYER_CONTEXT);
+    return count_request(l, &lab_model(l, i)->config, metric, which, LAYER_CONTEXT);
 }
 
 static double weights_and_kv_read(const lab *l, size_t i)
@@ -142,16 +138,17 @@ static status measure_generate(lab *l, size_t which, size_t i, double *ns)
 static double count_generate(const lab *l, size_t metric, size_t which, size_t i)
 {
     (void)metric;
-    return cost_request(&l->models[0]->config, lab_recomputes(which), 1, l->x[i]);
+    return cost_request(&l->models[0]->config, &l->of.at[which].kv, lab_recomputes(l, which), 1,
+                        l->x[i]);
 }
 
-// The first place from which on the cached decoder's total is below the other's: by the medians, or
-// with `clearly` by intervals that do not meet. xs if there is none.
-static size_t ahead_from(const lab *l, bool clearly)
+// The first place from which on decoder `which` takes less than the first one in all: by the
+// medians, or with `clearly` by intervals that do not meet. xs if there is none.
+static size_t ahead_from(const lab *l, size_t which, bool clearly)
 {
     size_t i = l->xs;
     for (; i > 0; i--) {
-        estimate slow = lab_estimate(l, 0, 0, i - 1), fast = lab_estimate(l, 0, l->of.n - 1, i - 1);
+        estimate slow = lab_estimate(l, 0, 0, i - 1), fast = lab_estimate(l, 0, which, i - 1);
         if (!(clearly ? fast.hi < slow.lo : fast.median < slow.median))
             break;
     }
@@ -160,15 +157,18 @@ static size_t ahead_from(const lab *l, bool clearly)
 
 static status conclude_generate(const lab *l, FILE *f)
 {
-    size_t by_medians = ahead_from(l, false), clearly = ahead_from(l, true);
-    if (clearly == l->xs)
-        fprintf(f, "\nThe cache has not paid for itself within %zu tokens.\n", l->x[l->xs - 1]);
-    else
-        fprintf(f,
-                "\nThe cache has paid for itself from %zu tokens on by the medians, from %zu on "
-                "beyond noise: there the "
-                "intervals lie apart.\n",
-                l->x[by_medians], l->x[clearly]);
+    fprintf(f, "\n");
+    for (size_t d = 1; d < l->of.n; d++) {
+        const size_t by_medians = ahead_from(l, d, false), clearly = ahead_from(l, d, true);
+        if (clearly == l->xs)
+            fprintf(f, "The cache of %s has not paid for itself within %zu tokens.\n",
+                    l->of.at[d].name, l->x[l->xs - 1]);
+        else
+            fprintf(f,
+                    "The cache of %s has paid for itself from %zu tokens on by the medians, from "
+                    "%zu on beyond noise: there the intervals lie apart.\n",
+                    l->of.at[d].name, l->x[by_medians], l->x[clearly]);
+    }
     return NULL;
 }
 
@@ -192,19 +192,22 @@ static double count_throughput(const lab *l, size_t metric, size_t which, size_t
 {
     (void)metric;
     const config *c = &l->models[0]->config;
-    return (cost_request(c, lab_recomputes(which), l->x[i], WINDOW + 1) -
-            cost_multiply_adds(c, 0, l->x[i])) /
+    const kv_spec *spec = &l->of.at[which].kv;
+    return (cost_request(c, spec, lab_recomputes(l, which), l->x[i], WINDOW + 1) -
+            cost_multiply_adds(c, spec, 0, l->x[i])) /
            WINDOW;
 }
 
 static status conclude_throughput(const lab *l, FILE *f)
 {
-    fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s  %10s  %10s\n",
-            WINDOW, "context", l->of.at[0].name, l->of.at[l->of.n - 1].name);
+    fprintf(f, "\nTokens per second, generating %d from each context on\n\n%9s", WINDOW, "context");
+    for (size_t d = 0; d < l->of.n; d++)
+        fprintf(f, "  %*s", lab_width(l, d), l->of.at[d].name);
+    fprintf(f, "\n");
     for (size_t i = 0; i < l->xs; i++) {
         fprintf(f, "%9zu", l->x[i]);
         for (size_t d = 0; d < l->of.n; d++)
-            fprintf(f, "  %10.1f", 1e9 / lab_estimate(l, 0, d, i).median);
+            fprintf(f, "  %*.1f", lab_width(l, d), 1e9 / lab_estimate(l, 0, d, i).median);
         fprintf(f, "\n");
     }
     return NULL;
@@ -225,7 +228,7 @@ const experiment experiments[EXPERIMENTS] = {
      .counted = "multiply_adds",
      .budget_s = 25,
      .most = most_steps,
-     .open = open_parts,
+     .open = lab_open_parts,
      .measure = measure_attention,
      .count = count_attention,
      .bytes = kv_bytes_read,
@@ -308,7 +311,7 @@ const experiment experiments[EXPERIMENTS] = {
      .counted = "multiply_adds",
      .budget_s = 25,
      .most = most_steps,
-     .open = open_parts,
+     .open = lab_open_parts,
      .measure = crossover_measure,
      .count = crossover_count,
      .bytes = kv_bytes_read,

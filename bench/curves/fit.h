@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_BENCH_FIT_H
 #define LOCKSTEP_BENCH_FIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/base/status.h"
@@ -17,6 +18,14 @@ typedef struct fit_interval {
     double value;
     double lo, hi; // 95 %
 } fit_interval;
+
+// Whether a slope's interval reaches further than FIT_WIDE to a side, or is not known: such a slope
+// is marked wherever it is shown.
+#define FIT_WIDE 0.05
+static inline bool fit_is_wide(fit_interval slope)
+{
+    return !(slope.hi - slope.lo <= 2 * FIT_WIDE);
+}
 
 // y ~ factor * x^slope
 typedef struct fit_power {

@@ -50,9 +50,9 @@ status footprint_measure(lab *l, size_t which, size_t i, double *bytes)
 double footprint_count(const lab *l, size_t metric, size_t which, size_t i)
 {
     const model *m = l->models[0];
-    double kept = (double)cost_kv_bytes(&m->config, l->x[i]) /
-                  (lab_recomputes(which) ? (double)m->config.L : 1);
-    return (double)activations_bytes(&m->config, l->x[i]) + kept +
+    const size_t layers = lab_recomputes(l, which) ? 1 : m->config.L;
+    const size_t kept = kv_memory(&m->config, layers, &l->of.at[which].kv, l->x[i]);
+    return (double)activations_bytes(&m->config, l->x[i]) + (double)kept +
            (metric == RESIDENT ? (double)m->block_bytes : 0);
 }
 

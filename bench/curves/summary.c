@@ -77,6 +77,18 @@ static series take_series(const lab *l, size_t metric, size_t which, size_t firs
     return s;
 }
 
+// The width of a column of curves' names.
+static int name_width(const lab *l)
+{
+    size_t width = 18;
+    for (size_t metric = 0; metric < l->metrics; metric++)
+        for (size_t d = 0; d < l->of.n; d++) {
+            const size_t n = strlen(l->of.at[d].name) + 1 + strlen(l->what->metrics[metric]);
+            width = n > width ? n : width;
+        }
+    return (int)width;
+}
+
 // Whether there are enough points for a model of `terms` terms and its errors, all positive as
 // logarithms want them.
 static bool can_fit(const series *s, size_t terms)
@@ -107,55 +119,76 @@ static const char *in_units(const lab *l, double value, char text[FORMAT_ROOM])
     return strcmp(l->what->unit, "ns") == 0 ? format_ns(value, text) : format_bytes(value, text);
 }
 
-// A ratio stands only beside a verification of the tokens that it is about: where that is.
-static void find_verified(const lab *l, bool verified[CURVES_X])
+// A ratio stands only beside a verification of the tokens that it is about: whether there is one of
+// decoder `which` at x[i], for each cell. The first decoder has no ratio.
+static void find_verified(const lab *l, bool *verified)
 {
     size_t longest = 0;
-    for (size_t i = 0; i < l->xs; i++) {
+    for (size_t cell = 0; cell < l->of.n * l->xs; cell++) {
+        char key[SUBJECT_KEY];
+        const size_t which = cell / l->xs, i = cell % l->xs;
         if (i == 0 || lab_model(l, i) != lab_model(l, i - 1))
-            longest = results_verified(lab_model(l, i), NULL);
-        verified[i] = longest >= l->x[i] + l->what->reach;
+            longest = results_verified(lab_model(l, i), subject_key(&l->of.at[which], key));
+        verified[cell] = which == 0 || longest >= l->x[i] + l->what->reach;
     }
 }
 
-static void print_row(const lab *l, size_t i, bool shown)
+// Decoder `which` at x[i]: its median and, but for the first one, how many times as long that
+// takes.
+static void print_cell(const lab *l, size_t metric, size_t which, size_t i, bool shown)
 {
     char text[FORMAT_ROOM];
-    printf("%9zu", l->x[i]);
-    for (size_t metric = 0; metric < l->metrics; metric++) {
-        for (size_t d = 0; d < l->of.n; d++)
-            printf("  %10s", in_units(l, lab_estimate(l, metric, d, i).median, text));
-        const double ratio =
-            lab_estimate(l, metric, 0, i).median / lab_estimate(l, metric, l->of.n - 1, i).median;
-        if (shown && isfinite(ratio))
-            printf("  %7.2f", ratio);
-        else
-            printf("  %7s", "-");
-    }
-    printf("\n");
+    const double median = lab_estimate(l, metric, which, i).median,
+                 ratio = lab_estimate(l, metric, 0, i).median / median;
+    printf("  %*s", lab_width(l, which), in_units(l, median, text));
+    if (which > 0 && shown && isfinite(ratio))
+        printf("  %7.2f", ratio);
+    else if (which > 0)
+        printf("  %7s", "-");
 }
 
-static void print_table(const lab *l)
+static void print_head(const lab *l)
 {
-    size_t unverified = l->xs;
-    bool verified[CURVES_X];
-    find_verified(l, verified);
     printf("\n%s%s: %s\n%s, medians of %zu rounds\n\n%9s", l->what->name,
            l->rounds.partial ? ", PARTIAL" : "", l->what->question, model_label(l->models[0]),
            l->rounds.whole, "");
-    for (size_t metric = 0; metric < l->metrics; metric++)
-        printf("  %-31s", l->what->metrics[metric]);
+    for (size_t metric = 0; metric < l->metrics; metric++) {
+        int width = 0; // of this metric's columns
+        for (size_t d = 0; d < l->of.n; d++)
+            width += 2 + lab_width(l, d) + (d > 0 ? 9 : 0);
+        printf("  %-*s", width - 2, l->what->metrics[metric]);
+    }
     printf("\n%9s", l->what->x);
     for (size_t metric = 0; metric < l->metrics; metric++)
-        printf("  %10s  %10s  %7s", l->of.at[0].name, l->of.at[l->of.n - 1].name, "ratio");
+        for (size_t d = 0; d < l->of.n; d++)
+            printf(d > 0 ? "  %*s  %7s" : "  %*s", lab_width(l, d), l->of.at[d].name, "ratio");
     printf("\n");
+}
+
+static status print_table(const lab *l)
+{
+    const size_t cells = l->of.n * l->xs;
+    bool *verified = memory_array(cells, sizeof *verified);
+    size_t unverified = 0;
+    if (!verified)
+        return memory_failed("what has been verified");
+    find_verified(l, verified);
+    print_head(l);
     for (size_t i = 0; i < l->xs; i++) {
-        print_row(l, i, verified[i]);
-        unverified = verified[i] || unverified < l->xs ? unverified : i;
+        printf("%9zu", l->x[i]);
+        for (size_t metric = 0; metric < l->metrics; metric++)
+            for (size_t d = 0; d < l->of.n; d++)
+                print_cell(l, metric, d, i, verified[d * l->xs + i]);
+        printf("\n");
     }
-    if (unverified < l->xs)
-        printf("\nNo ratio is shown that this build has not verified: build/bench verify -m %s\n",
-               model_label(lab_model(l, unverified)));
+    while (unverified < cells && verified[unverified])
+        unverified++;
+    if (unverified < cells)
+        printf("\nNo ratio is shown that this build has not verified: build/bench verify -m %s -d "
+               "%s\n",
+               model_label(lab_model(l, unverified % l->xs)), l->of.at[unverified / l->xs].text);
+    memory_free(verified);
+    return NULL;
 }
 
 // What a line on log-log axes says, and the slope of what is counted: of these very places.
@@ -171,18 +204,17 @@ static status fit_slopes(const series *s, fit_power *measured, double *counted)
 
 static status print_slope(FILE *f, const lab *l, const series *s)
 {
-    (void)l;
     fit_power p;
     double counted;
-    fprintf(f, "  %-18s  ", s->name);
+    fprintf(f, "  %-*s  ", name_width(l), s->name);
     if (!can_fit(s, 2)) {
         fprintf(f, "too few points\n");
         return NULL;
     }
     status failed = fit_slopes(s, &p, &counted);
     if (!failed)
-        fprintf(f, "%8.3f  %7.3f to %6.3f  %8.3f  %.5f\n", p.slope.value, p.slope.lo, p.slope.hi,
-                counted, p.r2);
+        fprintf(f, "%8.3f  %7.3f to %6.3f  %8.3f  %.5f%s\n", p.slope.value, p.slope.lo, p.slope.hi,
+                counted, p.r2, fit_is_wide(p.slope) ? "  wide" : "");
     return failed;
 }
 
@@ -194,14 +226,19 @@ static status print_slopes(const lab *l)
         printf(": what a step with a cache reads, %s to %s,\nis all held by %s there",
                format_bytes(l->what->bytes(l, l->first), lo),
                format_bytes(l->what->bytes(l, l->last), hi), l->level);
-    printf("\n\n  %-18s  %8s  %17s  %8s  %s\n", "", "measured", "95 % interval", "counted", "R^2");
-    return each_series(l, true, stdout, print_slope);
+    printf("\n\n  %-*s  %8s  %17s  %8s  %s\n", name_width(l), "", "measured", "95 % interval",
+           "counted", "R^2");
+    status failed = each_series(l, true, stdout, print_slope);
+    printf("\n  wide: the interval reaches further than %.2f to a side: no slope to rest on\n",
+           FIT_WIDE);
+    return failed;
 }
 
-static void print_neighbours(FILE *f, const char *name, const double *x, const double *y, size_t n)
+static void print_neighbours(FILE *f, const lab *l, const char *name, const double *x,
+                             const double *y, size_t n)
 {
     double slopes[CURVES_X];
-    fprintf(f, "  %-18s", name);
+    fprintf(f, "  %-*s", name_width(l), name);
     fit_local_slopes(x, y, n, slopes);
     for (size_t i = 0; i + 1 < n; i++)
         fprintf(f, "  %5.2f", slopes[i]);
@@ -210,15 +247,15 @@ static void print_neighbours(FILE *f, const char *name, const double *x, const d
 
 static status print_local(FILE *f, const lab *l, const series *s)
 {
-    (void)l;
-    print_neighbours(f, s->name, s->x, s->y, s->n);
-    print_neighbours(f, "  counted", s->x, s->counted, s->n);
+    print_neighbours(f, l, s->name, s->x, s->y, s->n);
+    print_neighbours(f, l, "  counted", s->x, s->counted, s->n);
     return NULL;
 }
 
 static status print_local_slopes(const lab *l)
 {
-    printf("\nSlopes between neighbours, from the place below to the next\n\n  %-18s", "");
+    printf("\nSlopes between neighbours, from the place below to the next\n\n  %-*s", name_width(l),
+           "");
     for (size_t i = 0; i + 1 < l->xs; i++)
         printf("  %5zu", l->x[i]);
     printf("\n");
@@ -229,9 +266,8 @@ static status print_local_slopes(const lab *l)
 // best first.
 static status print_model(FILE *f, const lab *l, const series *s)
 {
-    (void)l;
     fit_model m, ranked[FIT_CANDIDATES];
-    fprintf(f, "  %-18s", s->name);
+    fprintf(f, "  %-*s", name_width(l), s->name);
     if (!can_fit(s, FIT_TERMS)) {
         fprintf(f, "  too few points\n");
         return NULL;
@@ -247,7 +283,7 @@ static status print_model(FILE *f, const lab *l, const series *s)
                  m.coefficient[i].hi);
         fprintf(f, " %9.3g %-22s", m.coefficient[i].value, interval);
     }
-    fprintf(f, "%5.1f %%\n  %-18s", 100 * m.rms_relative, "");
+    fprintf(f, "%5.1f %%\n  %-*s", 100 * m.rms_relative, name_width(l), "");
     for (size_t i = 0; i < FIT_CANDIDATES; i++)
         fprintf(f, "%s %s (%.1f %%)", i == 0 ? "  best first:" : ",", ranked[i].name,
                 100 * ranked[i].rms_relative);
@@ -259,8 +295,8 @@ static status print_models(const lab *l)
 {
     printf("\nModels of the whole curve, a + b x + c x^2 in %s (95 %% intervals), and how far it "
            "lies off (rms)\n\n"
-           "  %-18s %-32s %-32s %-32s\n",
-           l->what->unit, "", "        a", "        b", "        c");
+           "  %-*s %-32s %-32s %-32s\n",
+           l->what->unit, name_width(l), "", "        a", "        b", "        c");
     return each_series(l, false, stdout, print_model);
 }
 
@@ -278,9 +314,11 @@ static status print_fit_row(FILE *f, const lab *l, const series *s)
     if (failed)
         return failed;
     results_csv_text(f, model_label(l->models[0]));
-    fprintf(f, ",%s,%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", l->of.at[s->which].name,
-            l->what->metrics[s->metric], s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo,
-            p.slope.hi, p.factor, p.r2, counted);
+    fputc(',', f);
+    results_csv_text(f, l->of.at[s->which].name);
+    fprintf(f, ",%s,%.0f,%.0f,%zu,%.4f,%.4f,%.4f,%.6g,%.6f,%.4f", l->what->metrics[s->metric],
+            s->x[0], s->x[s->n - 1], s->n, p.slope.value, p.slope.lo, p.slope.hi, p.factor, p.r2,
+            counted);
     for (size_t i = 0; i < FIT_TERMS; i++)
         fprintf(f, ",%.6g,%.6g,%.6g", m.coefficient[i].value, m.coefficient[i].lo,
                 m.coefficient[i].hi);
@@ -305,7 +343,9 @@ static status print_counts(FILE *f, const void *what)
         for (size_t cell = 0; cell < l->of.n * l->xs; cell++) {
             const size_t which = cell / l->xs, i = cell % l->xs;
             results_csv_text(f, model_label(lab_model(l, i)));
-            fprintf(f, ",%s,%s,%zu,%.0f\n", l->of.at[which].name, l->what->metrics[metric], l->x[i],
+            fputc(',', f);
+            results_csv_text(f, l->of.at[which].name);
+            fprintf(f, ",%s,%zu,%.0f\n", l->what->metrics[metric], l->x[i],
                     l->what->count(l, metric, which, i));
         }
     return NULL;
@@ -317,28 +357,28 @@ static status print_conclusion(FILE *f, const void *what)
     return l->what->conclude ? l->what->conclude(l, f) : NULL;
 }
 
-static status write_files(const lab *l)
+status lab_write(const lab *l, json_t *context)
 {
-    static const char *const names[] = {"summary.csv", "counts.csv", "fits.csv", "conclusion.txt"};
+    static const char *const names[] = {"summary.csv", "counts.csv", "fits.csv", "conclusion.txt",
+                                        NULL};
     status (*const prints[])(FILE *, const void *) = {rounds_print_summary, print_counts,
                                                       print_fits, print_conclusion};
     const void *const whats[] = {&l->rounds, l, l, l};
+    char file[64], before[32];
     status failed = NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !failed; i++) {
-        char file[64];
-        snprintf(file, sizeof file, "%s-%s", l->what->name, names[i]);
+    snprintf(before, sizeof before, "%s-", l->what->name);
+    for (size_t i = 0; names[i] && !failed; i++) {
+        snprintf(file, sizeof file, "%s%s", before, names[i]);
         failed = results_write(l->dir, file, prints[i], whats[i]);
     }
-    return failed;
+    return failed ? failed : results_seal(l->dir, before, names, context);
 }
 
 status lab_report(const lab *l)
 {
-    status failed = write_files(l);
-    if (failed)
-        return failed;
-    print_table(l);
-    failed = print_slopes(l);
+    status failed = print_table(l);
+    if (!failed)
+        failed = print_slopes(l);
     if (!failed)
         failed = print_local_slopes(l);
     if (!failed)

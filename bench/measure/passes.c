@@ -104,10 +104,16 @@ static status look_at_each(const model *m, const subject *naive, const subject *
 status passes_at_each(const bench_options *o, passes_look *look, void *user, int *exit_code)
 {
     static const size_t usual[] = {64, 1000, 0};
-    model *m;
+    model *m = NULL;
     subjects of = {0};
     size_t *list = NULL, n = 0;
-    status s = model_load(o->model, &m);
+    status s = subjects_check_memory(o, &(subjects_need){.model = o->model,
+                                                         .first = "naive",
+                                                         .contexts = o->contexts,
+                                                         .firsts = 1,
+                                                         .others = 2});
+    if (!s)
+        s = model_load_as(o->model, o->weights, &m);
     if (!s)
         s = passes_contexts(m, o->contexts, usual, &list, &n, exit_code);
     if (!s)

@@ -7,8 +7,8 @@
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/math/kernel.h"
-#include "common/math/numeric.h"
 #include "common/math/rowops.h"
+#include "common/number/numeric.h"
 
 // With constant arguments: what depends on them is settled at compile time.
 #define INLINE static inline __attribute__((always_inline))

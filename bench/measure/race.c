@@ -16,14 +16,15 @@
 
 #include "bench/base/interrupt.h"
 #include "bench/base/progress.h"
+#include "bench/measure/disturbance.h"
 #include "bench/subject/subject.h"
 #include "common/base/clock.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
-#include "common/text/ends.h"
-#include "common/text/options.h"
-#include "common/text/sampler.h"
+#include "common/generate/ends.h"
+#include "common/generate/options.h"
+#include "common/generate/sampler.h"
 #include "common/text/tokenizer.h"
 
 static const char usage[] =
@@ -33,6 +34,7 @@ static const char usage[] =
     "  -n, --tokens N                 generate at most N tokens (default 600)\n"
     "  -t, --temperature X            0: always the best token; above: draw one (default 0.7)\n"
     "  -k, -p, -s, --ignore-eos, --ids 1,2,3    as in build/naive\n"
+    "  --weights q8                   as in build/naive\n"
     "  --kv SPEC                      how kvcache keeps keys and values, as in build/kvcache\n\n"
     "A show and no measurement: both run at once and share memory and caches. build/bench curves "
     "measures.\n";
@@ -110,7 +112,7 @@ static status extend(lane *l, size_t n, bool *more)
     status failed = l->by->api->step(l->decoder, l->ids, T, 1, &logits);
     if (failed)
         return failed;
-    int id = sampler_choose(l->sampler, logits);
+    int id = sampler_choose(l->sampler, logits, T);
     if (id < 0)
         return status_fail("the logits after %zu tokens are not finite: use another model", T);
     l->ids[T] = id;
@@ -236,7 +238,7 @@ static void draw(race *r)
 {
     static const char *const colours[] = {"\033[33m", "\033[34m"}; // yellow, blue
     struct winsize size = {0};
-    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    ioctl(fileno(stdout), TIOCGWINSZ, &size);
     const size_t width = size.ws_col > NAME ? size.ws_col - 1u : 79;
     const size_t height = size.ws_row >= r->of.n * 4 ? size.ws_row : 24;
     const size_t rows = size_min((height - 1) / r->of.n - 2, MOST_TEXT_ROWS);
@@ -251,7 +253,7 @@ static void draw(race *r)
 static bool draws_in_place(void)
 {
     const char *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) == 1 && term && strcmp(term, "dumb") != 0;
+    return isatty(fileno(stdout)) == 1 && term && strcmp(term, "dumb") != 0;
 }
 
 // Without a terminal: a line for each decoder that is still at it.
@@ -370,12 +372,27 @@ static status load_text(race *r)
     return ends_read(r->o.model, r->t ? tokenizer_end_of_text(r->t) : -1, &r->ends);
 }
 
+// naive, and kvcache under the spec that was given.
+static bench_options subjects_asked(const race *r)
+{
+    bench_options o = {.weights = r->o.weights};
+    if (r->o.kv) {
+        snprintf(o.subject[0], OPTIONS_SUBJECT, "kvcache:%s", r->o.kv);
+        o.subjects = 1;
+    }
+    return o;
+}
+
 static status load(race *r)
 {
     const options *o = &r->o;
     if (!o->ids && config_is_synthetic(o->model))
         return status_fail("%s has no text: give token ids, as in --ids 1,2,3", o->model);
-    status failed = model_load(o->model, &r->m);
+    const bench_options asked = subjects_asked(r);
+    status failed = subjects_check_memory(
+        &asked, &(subjects_need){.model = o->model, .first = "naive", .firsts = 1, .others = 1});
+    if (!failed)
+        failed = model_load_as(o->model, o->weights, &r->m);
     if (!failed)
         failed = load_text(r);
     if (failed)
@@ -399,14 +416,9 @@ static status prepare_lane(race *r, size_t d)
     return failed ? failed : subject_create(l->by, r->m, r->m->config.T, &l->decoder);
 }
 
-// naive, and kvcache under the spec that was given.
 static status open_subjects(race *r)
 {
-    bench_options o = {0};
-    if (r->o.kv) {
-        snprintf(o.subject[0], OPTIONS_SUBJECT, "kvcache:%s", r->o.kv);
-        o.subjects = 1;
-    }
+    const bench_options o = subjects_asked(r);
     status failed = subjects_open(&o, "naive", &r->m->config, &r->of);
     r->lanes = memory_array(r->of.n, sizeof *r->lanes);
     return failed || r->lanes ? failed : memory_failed("the lanes");
@@ -471,10 +483,13 @@ status race_command(int argc, char **argv, int *exit_code)
         return NULL;
     }
     failed = prepare(&r);
+    const disturbance before = disturbance_so_far();
     if (!failed)
         failed = run_lanes(&r);
     if (!failed)
         failed = conclude(&r);
+    if (!failed)
+        disturbance_warn_throttled(before);
     release(&r);
     if (!failed && r.stopped)
         *exit_code = EXIT_INTERRUPTED;

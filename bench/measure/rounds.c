@@ -8,11 +8,13 @@
 
 #include "bench/base/interrupt.h"
 #include "bench/base/machine.h"
+#include "bench/base/options.h"
 #include "bench/base/progress.h"
 #include "bench/base/results.h"
 #include "common/base/clock.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
+#include "common/base/quota.h"
 #include "common/base/random.h"
 
 enum { MOST_SAMPLES = 100, PROBE_SHARE = 32 };
@@ -63,17 +65,19 @@ static status reserve(rounds *r, size_t samples)
     r->cell = cell ? cell : r->cell;
     double *values = memory_resize(r->values, samples * r->job.values, sizeof *values);
     r->values = values ? values : r->values;
+    bool *throttled = memory_resize(r->throttled, samples, sizeof *throttled);
+    r->throttled = throttled ? throttled : r->throttled;
     double *sorted = memory_resize(r->sorted, samples, sizeof *sorted);
     r->sorted = sorted ? sorted : r->sorted;
-    return cell && values && sorted ? NULL : memory_failed("the samples");
+    return cell && values && throttled && sorted ? NULL : memory_failed("the samples");
 }
 
 // The rows of sample i, which is the n-th of its cell.
 static void print_rows(FILE *f, const rounds *r, size_t i, size_t n)
 {
     for (size_t k = 0; k < r->job.values; k++)
-        fprintf(f, "%s,%zu,%zu,%.0f\n", r->labels[r->cell[i] * r->job.values + k], n, i,
-                r->values[i * r->job.values + k]);
+        fprintf(f, "%s,%zu,%zu,%.0f,%d\n", r->labels[r->cell[i] * r->job.values + k], n, i,
+                r->values[i * r->job.values + k], r->throttled[i]);
 }
 
 // Counts one sample more, whose cell and values are in place.
@@ -85,9 +89,11 @@ static void count(rounds *r)
 static status take_sample(rounds *r, size_t cell)
 {
     r->cell[r->taken] = cell;
+    const uint64_t before = quota_throttled();
     status failed = r->job.take(r->job.user, cell, r->values + r->taken * r->job.values);
     if (failed)
         return failed;
+    r->throttled[r->taken] = quota_throttled() != before;
     print_rows(r->csv, r, r->taken, r->samples[cell]);
     if (fflush(r->csv) != 0 || ferror(r->csv))
         return status_fail("cannot write %s: %s; make room, or name another directory with --out",
@@ -259,6 +265,15 @@ static status find_drift(const rounds *r, drift *out)
     return NULL;
 }
 
+// Samples that a CPU quota has stopped: of one cell, or of all for job.cells.
+static size_t throttled(const rounds *r, size_t cell)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->taken; i++)
+        n += r->throttled[i] && (cell == r->job.cells || r->cell[i] == cell);
+    return n;
+}
+
 status rounds_describe(const rounds *r, json_t *about)
 {
     drift found;
@@ -266,12 +281,12 @@ status rounds_describe(const rounds *r, json_t *about)
     if (failed)
         return failed;
     json_t *steal = isnan(r->disturbance.steal_s) ? json_null() : json_real(r->disturbance.steal_s);
-    json_t *more =
-        json_pack("{s:I, s:I, s:f, s:b, s:I, s:I, s:f, s:b, s:f, s:o}", "rounds",
-                  (json_int_t)r->whole, "requests", (json_int_t)r->taken, "seconds", elapsed_s(r),
-                  "partial", r->partial, "values", (json_int_t)(r->taken * r->job.values),
-                  "outliers", (json_int_t)outliers(r), "drift", found.change, "drift_clear",
-                  found.clear, "involuntary_switches", r->disturbance.switches, "steal_s", steal);
+    json_t *more = json_pack(
+        "{s:I, s:I, s:f, s:b, s:I, s:I, s:f, s:b, s:f, s:o, s:I}", "rounds", (json_int_t)r->whole,
+        "requests", (json_int_t)r->taken, "seconds", elapsed_s(r), "partial", r->partial, "values",
+        (json_int_t)(r->taken * r->job.values), "outliers", (json_int_t)outliers(r), "drift",
+        found.change, "drift_clear", found.clear, "involuntary_switches", r->disturbance.switches,
+        "steal_s", steal, "throttled", (json_int_t)throttled(r, r->job.cells));
     failed = more && json_object_update(about, more) == 0
                  ? NULL
                  : memory_failed("the description of a measurement");
@@ -292,6 +307,12 @@ status rounds_print_noise(const rounds *r)
     status failed = find_drift(r, &found);
     if (failed)
         return failed;
+    const size_t stopped = throttled(r, r->job.cells);
+    if (stopped > 0)
+        printf("\nWARNING: %zu of %zu samples were taken while the CPU quota throttled the "
+               "program: they took longer than\nthis machine does, and ratios of them are bent. "
+               "Measure again without a quota (cpu.max).\n",
+               stopped, r->taken);
     printf(
         "\nNoise: %zu of %zu values are outliers (kept); second half %.1f %% %s than the first%s",
         outliers(r), r->taken * r->job.values, 100 * fabs(found.change),
@@ -316,8 +337,8 @@ status rounds_print_summary(FILE *f, const void *what)
 {
     const rounds *r = what;
     const char *unit = r->job.unit;
-    fprintf(f, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n", r->job.x, unit,
-            unit, unit);
+    fprintf(f, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples,throttled\n", r->job.x,
+            unit, unit, unit);
     for (size_t k = 0; k < r->job.values; k++)
         for (size_t cell = 0; cell < r->job.cells; cell++) {
             if (r->samples[cell] == 0)
@@ -326,7 +347,7 @@ status rounds_print_summary(FILE *f, const void *what)
             fprintf(f, "%s,%.0f", r->labels[cell * r->job.values + k], e.median);
             print_bound(f, e.lo);
             print_bound(f, e.hi);
-            fprintf(f, ",%zu\n", r->samples[cell]);
+            fprintf(f, ",%zu,%zu\n", r->samples[cell], throttled(r, cell));
         }
     return NULL;
 }
@@ -334,7 +355,7 @@ status rounds_print_summary(FILE *f, const void *what)
 static status print_samples(FILE *f, const void *what)
 {
     const rounds *r = what;
-    fprintf(f, "model,decoder,metric,%s,sample,order,%s\n", r->job.x, r->job.unit);
+    fprintf(f, "model,decoder,metric,%s,sample,order,%s,throttled\n", r->job.x, r->job.unit);
     size_t *n = memory_array(r->job.cells, sizeof *n); // of each cell so far
     if (!n)
         return memory_failed("the samples");
@@ -344,10 +365,10 @@ static status print_samples(FILE *f, const void *what)
     return NULL;
 }
 
-// Whether `text` begins with the row that has this label and these numbers; then *value is what it
-// says, and *text stands behind it.
+// Whether `text` begins with the row that has this label and these numbers; then *value
+// and *throttled are what it says, and *text stands behind it.
 static bool take_row(const char **text, const char *label, size_t sample, size_t order,
-                     double *value)
+                     double *value, bool *throttled)
 {
     char expected[sizeof(*(rounds *)0).labels[0] + 64];
     int n = snprintf(expected, sizeof expected, "%s,%zu,%zu,", label, sample, order);
@@ -355,9 +376,11 @@ static bool take_row(const char **text, const char *label, size_t sample, size_t
         return false;
     const char *digits = *text + n, *end = strchr(digits, '\n');
     uint64_t whole;
-    if (!end || !input_whole(digits, (size_t)(end - digits), UINT64_MAX, &whole))
+    if (!end || end - digits < 3 || end[-2] != ',' || (end[-1] != '0' && end[-1] != '1') ||
+        !input_whole(digits, (size_t)(end - digits) - 2, UINT64_MAX, &whole))
         return false;
     *value = (double)whole;
+    *throttled = end[-1] == '1';
     *text = end + 1;
     return true;
 }
@@ -369,8 +392,9 @@ static bool take_over(rounds *r, const char **text)
     for (size_t cell = 0; cell < r->job.cells; cell++) {
         const char *next = *text;
         size_t k = 0;
-        while (k < r->job.values && take_row(&next, r->labels[cell * r->job.values + k],
-                                             r->samples[cell], r->taken, &values[k]))
+        while (k < r->job.values &&
+               take_row(&next, r->labels[cell * r->job.values + k], r->samples[cell], r->taken,
+                        &values[k], &r->throttled[r->taken]))
             k++;
         if (k < r->job.values)
             continue;
@@ -462,9 +486,26 @@ void rounds_close(rounds *r)
         fclose(r->csv);
     memory_free(r->cell);
     memory_free(r->values);
+    memory_free(r->throttled);
     memory_free(r->order);
     memory_free(r->samples);
     memory_free(r->labels);
     memory_free(r->sorted);
     *r = (rounds){0};
+}
+
+status rounds_measure(const rounds_job *job, const char *dir, const char *name, const char *what,
+                      rounds *out, int *exit_code)
+{
+    char samples[64], summary[64];
+    snprintf(samples, sizeof samples, "%s-samples.csv", name);
+    snprintf(summary, sizeof summary, "%s-summary.csv", name);
+    status s = rounds_open(job, dir, samples, false, out);
+    if (!s)
+        s = rounds_run(out, what);
+    if (!s)
+        s = results_write(dir, summary, rounds_print_summary, out);
+    if (!s && out->partial)
+        *exit_code = EXIT_INTERRUPTED;
+    return s;
 }

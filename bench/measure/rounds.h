@@ -12,8 +12,8 @@
 
 #include "bench/base/stats.h"
 #include "bench/measure/disturbance.h"
-#include "common/base/file.h"
 #include "common/base/status.h"
+#include "common/file/file.h"
 
 // What one number of a sample is: the model it was taken on, the decoder, the metric, and where on
 // the x axis it lies.
@@ -44,6 +44,7 @@ typedef struct rounds {
     size_t taken;            // samples, in this order:
     size_t *cell;            // (taken) which cell
     double *values;          // (taken, job.values)
+    bool *throttled;         // (taken) whether a CPU quota stopped the program meanwhile
     bool partial;            // Ctrl-C ended it
     // The engine's own.
     size_t *order;             // (cells) a round's
@@ -56,7 +57,8 @@ typedef struct rounds {
     FILE *csv;
 } rounds;
 
-// Begins DIR/FILE, with the columns model,decoder,metric,X,sample,order,UNIT. With `resume`, takes
+// Begins DIR/FILE, with the columns model,decoder,metric,X,sample,order,UNIT,throttled: 1 where a
+// CPU quota stopped the program while the sample was taken, else 0. With `resume`, takes
 // over the samples that stand there already, up to the first row that this job would not have
 // written. rounds_close frees what there is, also after a failure.
 status rounds_open(const rounds_job *job, const char *dir, const char *file, bool resume,
@@ -68,14 +70,15 @@ void rounds_close(rounds *r);
 status rounds_run(rounds *r, const char *what);
 
 // What came of it, for a description in JSON: rounds, requests, seconds, partial, and how steady it
-// was: values, outliers, drift, drift_clear, involuntary_switches, steal_s (null if unknown). Set
-// in `about`, an object.
+// was: values, outliers, drift, drift_clear, involuntary_switches, steal_s (null if unknown), and
+// throttled: of how many requests. Set in `about`, an object.
 status rounds_describe(const rounds *r, json_t *about);
 
 // Goes on with seconds and disturbances from what an earlier run has described; before rounds_run.
 void rounds_resume(rounds *r, const json_t *about);
 
-// One paragraph on how steady it was, for people, to standard output.
+// One paragraph on how steady it was, for people, to standard output; before it a warning if a CPU
+// quota bent the times.
 status rounds_print_noise(const rounds *r);
 
 // Samples of a cell so far; its values in the order they were taken, (as many); their median and
@@ -84,9 +87,15 @@ size_t rounds_samples(const rounds *r, size_t cell);
 void rounds_values(const rounds *r, size_t cell, size_t value, double *out);
 estimate rounds_estimate(const rounds *r, size_t cell, size_t value);
 
-// For results_write, with the rounds as `what`:
-// model,decoder,metric,X,median_UNIT,ci_lo_UNIT,ci_hi_UNIT,samples. Cells without a sample are left
-// out, and so are bounds of fewer than STATS_MIN_SAMPLES.
+// For results_write, with the rounds as `what`: the columns
+// model,decoder,metric,X,median_UNIT,ci_lo_UNIT,ci_hi_UNIT,samples,throttled. Cells without a
+// sample are left out, and so are bounds of fewer than STATS_MIN_SAMPLES.
 status rounds_print_summary(FILE *f, const void *what);
+
+// All of it for a job that needs no more: measures, as rounds_run says WHAT, and writes
+// DIR/NAME-samples.csv and DIR/NAME-summary.csv. *exit_code: EXIT_INTERRUPTED where Ctrl-C ended
+// it. rounds_close frees what there is, also after a failure.
+status rounds_measure(const rounds_job *job, const char *dir, const char *name, const char *what,
+                      rounds *out, int *exit_code);
 
 #endif

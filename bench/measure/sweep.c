@@ -20,6 +20,7 @@
 static const char usage[] =
     "build/bench sweep [options]: time naive and cached decoders over the contexts\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts 16,32,100-103   tokens of context, below the model's limit (default: 16, 32, "
     "64, ... and limit - "
     "1)\n"
@@ -49,6 +50,7 @@ typedef struct sweep {
     rounds rounds;
     const bench_options *o;
     char dir[FILE_PATH_SIZE];
+    int lock; // of dir
 } sweep;
 
 // One request: a prompt of t tokens, then up to GENERATED tokens. Room in the context leaves two at
@@ -74,8 +76,9 @@ static status take(void *user, size_t cell, double *ns)
 static double work(const void *user, size_t cell)
 {
     const sweep *s = user;
-    const bool recompute = s->of.at[cell / s->contexts].api == &naive_decoder;
-    return cost_request(&s->m->config, recompute, s->context[cell % s->contexts], GENERATED);
+    const subject *by = &s->of.at[cell / s->contexts];
+    return cost_request(&s->m->config, &by->kv, by->api == &naive_decoder,
+                        s->context[cell % s->contexts], GENERATED);
 }
 
 static const char *name_of(const sweep *s, size_t which)
@@ -103,7 +106,7 @@ static status measure(sweep *s)
                             .label = label,
                             .user = s,
                             .samples = s->o->samples,
-                            .budget_s = s->o->budget_s > 0 ? s->o->budget_s : DEFAULT_BUDGET_S,
+                            .budget_s = s->o->budget > 0 ? s->o->budget : DEFAULT_BUDGET_S,
                             .seed = s->o->seed};
     status failed = rounds_open(&job, s->dir, "samples.csv", false, &s->rounds);
     if (failed)
@@ -113,16 +116,17 @@ static status measure(sweep *s)
     return rounds_run(&s->rounds, what);
 }
 
-// The keys and values of the last decoder, and the rows that a recompute writes.
+// The keys and values of each decoder, and the rows that a recompute writes.
 static status print_memory(FILE *f, const void *what)
 {
     const sweep *s = what;
-    const size_t *bytes = s->bytes + (s->of.n - 1) * s->contexts;
-    fputs("model,context,kv_bytes,naive_activation_bytes\n", f);
-    for (size_t i = 0; i < s->contexts; i++) {
+    fputs("model,decoder,context,kv_bytes,naive_activation_bytes\n", f);
+    for (size_t cell = 0; cell < s->of.n * s->contexts; cell++) {
+        const size_t t = s->context[cell % s->contexts];
         results_csv_text(f, model_label(s->m));
-        fprintf(f, ",%zu,%zu,%zu\n", s->context[i], bytes[i],
-                activations_bytes(&s->m->config, s->context[i]));
+        fputc(',', f);
+        results_csv_text(f, name_of(s, cell / s->contexts));
+        fprintf(f, ",%zu,%zu,%zu\n", t, s->bytes[cell], activations_bytes(&s->m->config, t));
     }
     return NULL;
 }
@@ -133,11 +137,14 @@ static status write_context(const sweep *s)
     status failed = machine_context(s->m, &context);
     if (failed)
         return failed;
-    json_t *about =
-        json_pack("{s:I, s:s*}", "seed", (json_int_t)s->o->seed, "plugin_sha256", plugin_digest());
+    json_t *about = json_pack("{s:I, s:s*, s:o}", "seed", (json_int_t)s->o->seed, "plugin_sha256",
+                              plugin_digest(), "decoders", subjects_json(&s->of));
     failed = json_object_set_new(context, "sweep", about) == 0
                  ? rounds_describe(&s->rounds, about)
                  : memory_failed("the description of this sweep");
+    if (!failed)
+        failed = results_seal(s->dir, "", (const char *const[]){"summary.csv", "memory.csv", NULL},
+                              context);
     if (!failed)
         failed = results_write_json(s->dir, "context.json", context);
     json_decref(context);
@@ -279,16 +286,22 @@ static void release(sweep *s)
     memory_free(s->bytes);
     subjects_free(&s->of);
     rounds_close(&s->rounds);
+    results_unlock(s->lock);
 }
 
 static status sweep_body(void *options, int *exit_code)
 {
     const bench_options *o = options;
-    sweep s = {.o = o};
+    sweep s = {.o = o, .lock = -1};
     model *m = NULL;
-    status failed = results_make(o->out, s.dir);
+    static const char *const files[] = {"summary.csv", "memory.csv", "context.json", NULL};
+    status failed = results_take(o->out, files, s.dir, &s.lock);
     if (!failed)
-        failed = model_load(o->model, &m);
+        failed = subjects_check_memory(
+            o, &(subjects_need){
+                   .model = o->model, .first = naive_decoder.name, .firsts = 1, .others = 1});
+    if (!failed)
+        failed = model_load_as(o->model, o->weights, &m);
     s.m = m;
     if (!failed)
         failed = subjects_open(o, naive_decoder.name, &m->config, &s.of);
@@ -304,7 +317,7 @@ static status sweep_body(void *options, int *exit_code)
 status sweep_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status failed = bench_options_parse(argc, argv, "m:c:b:n:s:o:d:k:t:", usage, &o, exit_code);
+    status failed = bench_options_parse(argc, argv, "m:W:c:b:n:s:o:d:k:t:", usage, &o, exit_code);
     if (!failed)
         failed = bench_options_enough_samples(&o, exit_code);
     if (failed || o.help)

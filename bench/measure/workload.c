@@ -4,6 +4,7 @@
 #include "bench/base/contexts.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/kv/keep/keep.h"
 #include "common/math/rowops.h"
 #include "common/model/synthetic.h"
 
@@ -45,7 +46,7 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
         status failed = api->step(w->decoder[which], w->tokens, t + n, 1, &logits);
         if (failed)
             return failed;
-        w->tokens[t + n] = sampler_choose(w->greedy, logits);
+        w->tokens[t + n] = sampler_choose(w->greedy, logits, t + n);
         at_ns[n] = (double)(clock_ns() - begin);
         if (n == 0 && bytes && api->bytes)
             *bytes = api->bytes(w->decoder[which]);
@@ -57,23 +58,50 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
     return NULL;
 }
 
-status parts_create(const model *m, parts *out)
+// Stores rows from..to-1 in the first `layers` layers.
+static status store(parts *p, size_t layers, size_t from, size_t to)
+{
+    const rows k = rows_from(&p->a.k, from), v = rows_from(&p->a.v, from);
+    status failed = NULL;
+    for (size_t l = 0; l < layers && !failed; l++)
+        failed = kv_store(p->kept, l, from, &k, &v, to - from);
+    return failed;
+}
+
+// Makes the store hold what row `first` sees. Where every row is kept, that is done once.
+static status fill(parts *p, size_t first)
+{
+    const size_t L = p->m->config.L;
+    if (p->whole)
+        return NULL;
+    kv_forget(p->kept);
+    p->whole = p->spec.keep == KV_ALL;
+    if (p->whole)
+        return store(p, L, 0, p->m->config.T);
+    const visible see = keep_of(&p->spec)->sees(&p->spec, first);
+    status failed = store(p, L, 0, see.sinks);
+    return failed ? failed : store(p, L, see.from, first);
+}
+
+status parts_create(const model *m, const kv_spec *spec, parts *out)
 {
     const config *c = &m->config;
-    *out = (parts){.m = m};
+    *out = (parts){.m = m, .spec = *spec};
+    if (spec->keep == KV_HEAVY)
+        return status_fail(
+            "under heavy what a row attends to depends on all rows before it, so its "
+            "attention is not timed alone: leave it out of this experiment");
     status failed = activations_create(c, c->T, &out->a);
     if (!failed)
-        failed = kv_create(c, c->L, &(decoder_options){.T_max = c->T}, &out->kept);
+        failed = kv_create(c, c->L, &(decoder_options){.T_max = c->T, .kv = *spec}, &out->kept);
     if (failed)
         return failed;
     for (size_t t = 0; t < c->T; t++) {
-        synthetic_fill("qkv", 0, 0, 1, t * 3 * c->C, 3 * c->C, row(&out->a.qkv, t));
+        synthetic_fill("qkv", 0, 0, 1, t * out->a.qkv.n, out->a.qkv.n, row(&out->a.qkv, t));
         synthetic_fill("normed", 0, 0, 1, t * c->C, c->C, row(&out->a.normed, t));
         synthetic_fill("heads", 0, 0, 1, t * c->C, c->C, row(&out->a.heads, t));
     }
-    for (size_t l = 0; l < c->L && !failed; l++)
-        failed = kv_store(out->kept, l, 0, &out->a.k, &out->a.v, c->T);
-    return failed;
+    return NULL;
 }
 
 void parts_free(parts *p)
@@ -87,7 +115,7 @@ typedef void part(parts *p, size_t l, size_t first, size_t n);
 
 static void attend(parts *p, size_t l, size_t first, size_t n)
 {
-    kv_attend(p->kept, l, first, &p->a, n, &(tap){0}); // plain: cannot fail
+    kv_attend(p->kept, l, first, &p->a, n, &(tap){0}); // these numbers have every form
 }
 
 static void multiply(parts *p, size_t l, size_t first, size_t n)
@@ -111,10 +139,15 @@ static double mean_ns(parts *p, part *run, size_t layers, size_t first, size_t t
     return (double)passed / times;
 }
 
-double parts_attention_ns(parts *p, size_t first, size_t t)
+status parts_attention_ns(parts *p, size_t first, size_t t, double *ns)
 {
     const size_t L = p->m->config.L, layers = first == 0 ? 1 : L;
-    return mean_ns(p, attend, layers, first, t) * (double)(L / layers);
+    status failed = first == 0 ? NULL : fill(p, first);
+    if (failed)
+        return failed;
+    *ns = mean_ns(p, attend, layers, first, t) * (double)(L / layers);
+    // A step from row 0 empties its layer.
+    return first == 0 && p->whole ? store(p, 1, 0, p->m->config.T) : NULL;
 }
 
 double parts_linear_ns(parts *p, size_t first, size_t t)

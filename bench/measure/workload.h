@@ -3,9 +3,9 @@
 #define LOCKSTEP_BENCH_WORKLOAD_H
 
 #include "bench/subject/subject.h"
+#include "common/generate/sampler.h"
 #include "common/kv/kv.h"
 #include "common/math/activations.h"
-#include "common/text/sampler.h"
 
 // Every subject on one model, ready for its whole context.
 typedef struct workload {
@@ -27,15 +27,19 @@ void workload_free(workload *w);
 status workload_request(workload *w, size_t which, size_t t, size_t N, double *at_ns,
                         size_t *bytes);
 
-// Rows and a filled cache, to time the parts of a step on their own.
+// Rows and a store, to time the parts of a step on their own.
 typedef struct parts {
     const model *m; // borrowed
-    activations a;  // (T) rows
-    kv *kept;       // all layers, T tokens
+    kv_spec spec;
+    activations a; // (T) rows
+    kv *kept;      // all layers, room for T tokens
+    bool whole;    // all T rows are stored
 } parts;
 
-// Queries, keys and values between -1 and 1, so that no softmax degenerates. parts_free as above.
-status parts_create(const model *m, parts *out);
+// Queries, keys and values between -1 and 1, so that no softmax degenerates, kept under this spec.
+// Refused for a spec under which what a row sees depends on the rows before it. parts_free as
+// above.
+status parts_create(const model *m, const kv_spec *spec, parts *out);
 void parts_free(parts *p);
 
 // Nanoseconds that the rows first..t take in all layers: of attention over the keys 0..t, and of
@@ -43,7 +47,7 @@ void parts_free(parts *p);
 // Repeated for a millisecond at least, and the mean is returned: caches are as warm as so many
 // bytes allow. A naive step has the keys and values of one layer at a time, in the same memory for
 // all, so its attention is timed on one layer and multiplied.
-double parts_attention_ns(parts *p, size_t first, size_t t);
+status parts_attention_ns(parts *p, size_t first, size_t t, double *ns);
 double parts_linear_ns(parts *p, size_t first, size_t t);
 
 #endif

@@ -49,23 +49,34 @@ const char *page_known(const char *text, const char *otherwise)
     return text ? text : otherwise;
 }
 
-static status print_verified_rows(FILE *f, const void *what)
+static bool has_spec(const json_t *v)
 {
-    const page *p = what;
+    return page_text(v, "spec") != NULL;
+}
+
+static status print_rows(FILE *f, const page *p, bool specs)
+{
     size_t i;
     json_t *v;
     json_array_foreach(p->r->verified, i, v)
     {
+        if (has_spec(v) != specs)
+            continue;
         const char *name = page_text(v, "model");
         static const char *const counts[] = {"longest", "logits", "logits_differing",
                                              "keys_and_values", "keys_and_values_differing"};
         fputs("<tr><th scope=\"row\" class=\"left\">", f);
         drawing_text(f, name ? name : "unnamed");
-        if (page_text(v, "plugin_sha256") && page_text(v, "decoder")) {
+        if (!specs && page_text(v, "plugin_sha256") && page_text(v, "decoder")) {
             fputs(", ", f);
             drawing_text(f, page_text(v, "decoder"));
         }
         fputs("</th>", f);
+        if (specs) {
+            fputs("<td class=\"left\">", f);
+            drawing_text(f, page_known(page_text(v, "decoder"), "unnamed"));
+            fputs("</td>", f);
+        }
         for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
             fputs("<td>", f);
             report_whole(f, page_number(v, counts[k]));
@@ -77,6 +88,28 @@ static status print_verified_rows(FILE *f, const void *what)
         page_digest(f, page_text(v, "logits_sha256"));
         fputs("</td></tr>\n", f);
     }
+    return NULL;
+}
+
+static status print_verified_rows(FILE *f, const void *what)
+{
+    return print_rows(f, what, false);
+}
+
+static status print_spec_rows(FILE *f, const void *what)
+{
+    return print_rows(f, what, true);
+}
+
+// What was verified of caches that keep less, or in another form, against a recompute that sees the
+// same: they agree with that, and not with plain decoding.
+static status print_specs(FILE *f, const void *what)
+{
+    static const template_value values[] = {{.name = "rows", .print = print_spec_rows}, {0}};
+    const page *p = what;
+    for (size_t i = 0; i < json_array_size(p->r->verified); i++)
+        if (has_spec(json_array_get(p->r->verified, i)))
+            return template_fill(f, &p->words->frames[PAGE_VERDICT], "specs", values, p);
     return NULL;
 }
 
@@ -118,7 +151,9 @@ static status print_kept(FILE *f, const void *what)
 
 static status print_compared(FILE *f, const void *what)
 {
-    static const template_value values[] = {{.name = "rows", .print = print_verified_rows}, {0}};
+    static const template_value values[] = {{.name = "rows", .print = print_verified_rows},
+                                            {.name = "specs", .print = print_specs},
+                                            {0}};
     return template_fill(f, &((const page *)what)->words->frames[PAGE_VERDICT], "compared", values,
                          what);
 }

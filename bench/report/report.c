@@ -12,6 +12,7 @@
 #include "common/base/memory.h"
 #include "common/base/version.h"
 #include "common/model/model.h"
+#include "common/text/utf8.h"
 
 enum { SCHEMA_VERSION = 1, NAME = 64, MOST_MEDIANS = 10000 };
 
@@ -22,14 +23,15 @@ static const char usage[] =
     "  -o, --out DIR  where index.html and results.json go (default: DIR/report)\n\n"
     "`make report` draws the plots first.\n";
 
-static const char summary_columns[] = "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples";
+static const char summary_columns[] =
+    "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples,throttled";
 static const char fit_columns[] =
     "model,decoder,metric,from,to,places,slope,slope_lo,slope_hi,factor,r2,counted_slope,"
     "a,a_lo,a_hi,b,b_lo,b_hi,c,c_lo,c_hi,rms_relative";
 static const char roofline_columns[] =
     "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,"
     "ci_lo_ns,ci_hi_ns,gflops,roof_gflops,share";
-enum { MODEL, DECODER, METRIC, X, MEDIAN, LO, HI, SAMPLES }; // columns of a summary
+enum { MODEL, DECODER, METRIC, X, MEDIAN, LO, HI, SAMPLES, THROTTLED }; // columns of a summary
 
 static const char *text_at(const json_t *object, const char *key, const char *inner)
 {
@@ -48,10 +50,11 @@ static bool same_text(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-size_t report_verified(const report_data *r, const measured *m, const char *model_name)
+size_t report_verified(const report_data *r, const measured *m, const char *model_name,
+                       const char *who)
 {
     const char *build = text_at(m->context, "build", "sha256");
-    const char *plugin = json_string_value(json_object_get(about(m), "plugin_sha256"));
+    const char *wanted = text_at(about(m), "decoders", who);
     const char *digest =
         m->curve
             ? json_string_value(json_object_get(json_object_get(about(m), "models"), model_name))
@@ -61,30 +64,69 @@ size_t report_verified(const report_data *r, const measured *m, const char *mode
     json_array_foreach(r->verified, i, v)
     {
         json_int_t longest = json_integer_value(json_object_get(v, "longest"));
-        if (build && digest &&
+        if (build && digest && wanted &&
             same_text(build, json_string_value(json_object_get(v, "build_sha256"))) &&
             same_text(digest, json_string_value(json_object_get(v, "model_sha256"))) &&
-            same_text(plugin, json_string_value(json_object_get(v, "plugin_sha256"))) &&
+            same_text(wanted, json_string_value(json_object_get(v, "subject"))) &&
             json_is_true(json_object_get(v, "passed")) && longest > 0)
             return (size_t)longest;
     }
     return 0;
 }
 
-// Adds what one build has found of a model, or with a space between, of a model and a plug-in.
+// Whether an experiment on this page has measured the decoder that verified.json calls `wanted`.
+static bool is_measured(const report_data *r, const char *wanted)
+{
+    for (size_t i = 0; i < REPORT_ALL; i++) {
+        const char *name;
+        json_t *key;
+        json_object_foreach(json_object_get(about(&r->of[i]), "decoders"), name, key)
+        {
+            if (same_text(wanted, json_string_value(key)))
+                return true;
+        }
+    }
+    return false;
+}
+
+// What a key of verified.json has behind the model's digest: nothing for kvcache, "NAME:SPEC" for
+// another spec, and in place of the name the digest of a plug-in.
+typedef struct found_key {
+    char model[65], plugin[65];
+    const char *subject, *spec; // spec NULL: plain
+} found_key;
+
+static found_key read_key(const char *key)
+{
+    found_key k = {.subject = strchr(key, ' ')};
+    snprintf(k.model, sizeof k.model, "%.*s", (int)strcspn(key, " "), key);
+    k.subject = k.subject ? k.subject + 1 : "kvcache";
+    k.spec = strchr(k.subject, ':');
+    k.spec = k.spec ? k.spec + 1 : NULL;
+    const size_t n = strcspn(k.subject, ":");
+    if (n == sizeof k.plugin - 1 && strspn(k.subject, "0123456789abcdef") == n)
+        snprintf(k.plugin, sizeof k.plugin, "%.*s", (int)n, k.subject);
+    return k;
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text && *text ? json_string(text) : json_null();
+}
+
+// Adds what one build has found of a model and a decoder. A plug-in that nothing here is about is
+// left out, and so is an entry of an earlier version.
 static status add_finding(report_data *r, const char *build, const char *key, json_t *found)
 {
-    const char *plugin = strchr(key, ' ');
-    const json_t *swept = json_object_get(about(&r->of[REPORT_SWEEP]), "plugin_sha256");
-    if (!json_is_object(found) || (plugin && !same_text(plugin + 1, json_string_value(swept))))
-        return NULL; // of an earlier version, or of a plug-in that nothing here is about
-    json_t *v = json_copy(found),
-           *digest = json_stringn(key, plugin ? (size_t)(plugin - key) : strlen(key));
+    const found_key k = read_key(key);
+    if (!json_is_object(found) || (*k.plugin && !is_measured(r, k.subject)))
+        return NULL;
+    json_t *v = json_copy(found);
     bool whole = json_object_set_new(v, "build_sha256", json_string(build)) == 0;
-    whole = json_object_set_new(v, "model_sha256", digest) == 0 && whole;
-    whole = json_object_set_new(v, "plugin_sha256",
-                                plugin ? json_string(plugin + 1) : json_null()) == 0 &&
-            whole;
+    whole = json_object_set_new(v, "model_sha256", json_string(k.model)) == 0 && whole;
+    whole = json_object_set_new(v, "plugin_sha256", text_or_null(k.plugin)) == 0 && whole;
+    whole = json_object_set_new(v, "subject", json_string(k.subject)) == 0 && whole;
+    whole = json_object_set_new(v, "spec", text_or_null(k.spec)) == 0 && whole;
     return json_array_append_new(r->verified, v) == 0 && whole ? NULL
                                                                : memory_failed("the verifications");
 }
@@ -148,8 +190,8 @@ static status read_medians(measured *m)
         *c = (report_median){.model = table_text(t, row, MODEL),
                              .decoder = table_text(t, row, DECODER),
                              .metric = table_text(t, row, METRIC)};
-        double *const numbers[] = {&c->x, &c->value.median, &c->value.lo, &c->value.hi,
-                                   &c->samples};
+        double *const numbers[] = {&c->x,        &c->value.median, &c->value.lo,
+                                   &c->value.hi, &c->samples,      &c->throttled};
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers && !failed; k++)
             failed = table_number(t, row, X + k, numbers[k]);
         if (!failed && !(c->x > 0 && c->value.median >= 0))
@@ -175,7 +217,12 @@ static status read_conclusion(const char *dir, measured *m)
     char name[NAME];
     size_t n;
     file_name(m, "conclusion.txt", name);
-    return file_exists(dir, name) ? file_read(dir, name, &m->conclusion, &n) : NULL;
+    if (!file_exists(dir, name))
+        return NULL;
+    status failed = file_read(dir, name, &m->conclusion, &n);
+    if (!failed)
+        utf8_clean(m->conclusion, n);
+    return failed;
 }
 
 static status read_curve(const char *dir, measured *m)
@@ -198,8 +245,29 @@ static status read_sweep(const char *dir, measured *m)
 {
     table *t = &m->tables[REPORT_MORE];
     status failed =
-        table_read(dir, "memory.csv", "model,context,kv_bytes,naive_activation_bytes", t);
-    return failed ? failed : check_numbers(t, 1);
+        table_read(dir, "memory.csv", "model,decoder,context,kv_bytes,naive_activation_bytes", t);
+    return failed ? failed : check_numbers(t, 2);
+}
+
+// Refuses files that this description was not written with.
+static status check_seal(const char *dir, const measured *m)
+{
+    static const char *const sweep[] = {"summary.csv", "memory.csv", NULL},
+                             *const curve[] = {"summary.csv", "counts.csv", "fits.csv",
+                                               "conclusion.txt", NULL},
+                             *const roofline[] = {"roofline.csv", "roofs.csv", NULL};
+    const bool roofs = !m->curve && strcmp(m->name, "roofline") == 0;
+    char description[NAME], before[NAME], again[NAME];
+    snprintf(description, sizeof description, "%s", roofs ? "roofline-context.json" : "");
+    if (!roofs)
+        file_name(m, "context.json", description);
+    file_name(m, "", before);
+    snprintf(again, sizeof again, "build/bench %s%s", m->curve ? "curves " : "", m->name);
+    return results_check_seal(dir, description, before,
+                              m->curve ? curve
+                              : roofs  ? roofline
+                                       : sweep,
+                              m->context, again);
 }
 
 static status read_experiment(const char *dir, measured *m)
@@ -215,7 +283,8 @@ static status read_experiment(const char *dir, measured *m)
         failed = file_read_json(dir, name, &m->context);
     if (failed)
         return failed;
-    return m->curve ? read_curve(dir, m) : read_sweep(dir, m);
+    failed = m->curve ? read_curve(dir, m) : read_sweep(dir, m);
+    return failed ? failed : check_seal(dir, m);
 }
 
 static status read_roofline(const char *dir, measured *m)
@@ -234,7 +303,9 @@ static status read_roofline(const char *dir, measured *m)
         double number;
         failed = table_number(&m->tables[REPORT_MORE], row, 1, &number);
     }
-    return failed;
+    if (!failed)
+        failed = file_read_json(dir, "roofline-context.json", &m->context);
+    return failed ? failed : check_seal(dir, m);
 }
 
 static void forget(measured *m)
@@ -250,8 +321,7 @@ static void forget(measured *m)
     m->n = 0;
 }
 
-// Text as one word of a shell's line.
-static void print_word(FILE *f, const char *text)
+void report_word(FILE *f, const char *text)
 {
     const bool plain =
         text[strspn(text,
@@ -291,6 +361,23 @@ static bool are_usual(const measured *m, const double *x, size_t n)
     return places || (n > 0 && x[n - 1] + 16 >= T);
 }
 
+// The decoders besides naive, unless that is kvcache alone.
+static void print_decoders(FILE *f, const json_t *run)
+{
+    json_t *decoders = json_object_get(run, "decoders"), *key;
+    const char *name;
+    const bool usual = json_object_size(decoders) == 2 && json_object_get(decoders, "kvcache") &&
+                       !json_object_get(run, "plugin_sha256");
+    json_object_foreach(usual ? NULL : decoders, name, key)
+    {
+        const char *text = json_string_value(key);
+        if (!text || strcmp(text, "naive") == 0)
+            continue;
+        fputs(" -d ", f);
+        report_word(f, *read_key(text).plugin ? "PLUGIN.so" : text);
+    }
+}
+
 static void print_command(FILE *f, const measured *m)
 {
     const char *name = text_at(m->context, "model", "name"),
@@ -303,13 +390,12 @@ static void print_command(FILE *f, const measured *m)
         own = model_default() + sizeof SOURCE_DIR;
     if (name && (!m->curve || own) && (!own || strcmp(name, own) != 0)) {
         fputs(" -m ", f);
-        print_word(f, name);
+        report_word(f, name);
     }
     if (n > 0 && !are_usual(m, x, n))
         for (size_t i = 0; i < n; i++)
             fprintf(f, "%s%.0f", i == 0 ? " -c " : ",", x[i]);
-    if (json_object_get(run, "plugin_sha256"))
-        fputs(" --decoder PLUGIN.so", f);
+    print_decoders(f, run);
     if (json_integer_value(json_object_get(run, "rounds")) > 0)
         fprintf(f, " -n %lld", (long long)json_integer_value(json_object_get(run, "rounds")));
     if (json_integer_value(json_object_get(run, "seed")) > 0)
@@ -321,7 +407,7 @@ static void print_roofline_command(FILE *f, const table *t)
 {
     const char *before = "";
     fputs("build/bench roofline -m ", f);
-    print_word(f, table_text(t, 1, MODEL));
+    report_word(f, table_text(t, 1, MODEL));
     for (size_t row = 1; row <= t->rows; row++) {
         const char *here = table_text(t, row, X);
         if (strcmp(here, before) != 0)
@@ -336,7 +422,9 @@ static status compose_command(measured *m)
     FILE *f = fmemopen(m->command, sizeof m->command, "w");
     if (!f)
         return memory_failed("a command");
-    if (m->n > 0)
+    if (m->plain)
+        report_plain_command(f, m);
+    else if (m->n > 0)
         print_command(f, m);
     else if (m->tables[REPORT_SUMMARY].rows > 0)
         print_roofline_command(f, &m->tables[REPORT_SUMMARY]);
@@ -356,6 +444,7 @@ static void keep_problem(report_data *r, measured *m, const char *message)
     if (strncmp(message, r->results, n) != 0)
         n = 0;
     snprintf(m->problem, sizeof m->problem, "%s", message + n);
+    utf8_clean(m->problem, strlen(m->problem));
     fprintf(stderr, "bench report: %s\n", message);
     r->problems++;
 }
@@ -369,12 +458,17 @@ static status read_one(report_data *r, size_t i)
     if (failed)
         return failed;
     const char *dir = m->curve ? curves : r->results;
-    file_name(m, first[i == REPORT_ROOFLINE], name);
+    if (m->plain)
+        snprintf(name, sizeof name, "%s", m->plain->csv);
+    else
+        file_name(m, first[i == REPORT_ROOFLINE], name);
     if (!file_exists(dir, name)) {
         snprintf(m->problem, sizeof m->problem, "This has not been measured.");
         return compose_command(m);
     }
-    failed = i == REPORT_ROOFLINE ? read_roofline(dir, m) : read_experiment(dir, m);
+    failed = m->plain               ? report_read_plain(dir, m)
+             : i == REPORT_ROOFLINE ? read_roofline(dir, m)
+                                    : read_experiment(dir, m);
     if (failed) {
         keep_problem(r, m, failed);
         forget(m);
@@ -435,6 +529,10 @@ static status read_all(report_data *r)
                    .question = "What holds each part back: arithmetic, or memory?",
                    .x = "context",
                    .unit = "ns"};
+    for (size_t i = REPORT_STRATEGIES; i < REPORT_ALL; i++) {
+        const report_plain *plain = &report_plains[i - REPORT_STRATEGIES];
+        r->of[i] = (measured){.name = plain->name, .question = plain->question, .plain = plain};
+    }
     for (size_t i = 0; i < REPORT_ALL && !failed; i++)
         failed = read_one(r, i);
     for (size_t i = 0; i < REPORT_STORIES && !failed; i++)
@@ -452,11 +550,11 @@ static json_t *medians_json(const measured *m)
     json_t *all = json_array();
     for (size_t i = 0; i < m->n; i++) {
         const report_median *c = &m->medians[i];
-        json_t *one =
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "model", c->model, "decoder",
-                      c->decoder, "metric", c->metric, "x", number_json(c->x), "median",
-                      number_json(c->value.median), "lo", number_json(c->value.lo), "hi",
-                      number_json(c->value.hi), "samples", number_json(c->samples));
+        json_t *one = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "model", c->model,
+                                "decoder", c->decoder, "metric", c->metric, "x", number_json(c->x),
+                                "median", number_json(c->value.median), "lo",
+                                number_json(c->value.lo), "hi", number_json(c->value.hi), "samples",
+                                number_json(c->samples), "throttled", number_json(c->throttled));
         if (json_array_append_new(all, one) != 0) {
             json_decref(all);
             return NULL;
@@ -508,17 +606,19 @@ static json_t *counts_json(const table *t)
 static json_t *measured_json(const measured *m)
 {
     const table *points = &m->tables[REPORT_SUMMARY], *more = &m->tables[REPORT_MORE], none = {0};
-    const bool sweep = !m->curve && strcmp(m->name, "sweep") == 0, roofline = !m->curve && !sweep;
+    const bool sweep = !m->curve && strcmp(m->name, "sweep") == 0,
+               roofline = !m->curve && !sweep && !m->plain;
     json_t *context = m->context ? json_incref(m->context) : json_null();
     return json_pack(
-        "{s:s, s:s, s:s, s:s?, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-        m->name, "question", m->question, "command", m->command, "problem",
+        "{s:s, s:s, s:s, s:s?, s:s?, s:s?, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "name", m->name, "question", m->question, "command", m->command, "problem",
         *m->problem ? m->problem : NULL, "x", m->x, "unit", m->unit, "counted",
         m->curve ? m->curve->counted : NULL, "conclusion", m->conclusion, "context", context,
         "medians", medians_json(m), "fits", rows_json(&m->tables[REPORT_FITS], METRIC + 1),
         "counts", counts_json(m->curve ? more : &none), "memory",
-        rows_json(sweep ? more : &none, 1), "points", rows_json(roofline ? points : &none, 3),
-        "roofs", rows_json(roofline ? more : &none, 1));
+        rows_json(sweep ? more : &none, 2), "points", rows_json(roofline ? points : &none, 3),
+        "roofs", rows_json(roofline ? more : &none, 1), "rows",
+        rows_json(m->plain ? points : &none, m->plain ? m->plain->texts : 0));
 }
 
 // Described in notes/11-report.md. *out is to be released also after a failure.

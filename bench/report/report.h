@@ -11,23 +11,50 @@
 // A median of a summary, with its interval.
 typedef struct report_median {
     const char *model, *decoder, *metric;
-    double x, samples;
+    double x, samples, throttled;
     estimate value;
 } report_median;
 
 enum {
     REPORT_SWEEP = EXPERIMENTS, // behind the experiments of build/bench curves, in report_data.of
     REPORT_ROOFLINE,
+    REPORT_STRATEGIES, // from here on: what report_plain has
+    REPORT_PREFIX,
+    REPORT_TRACE,
+    REPORT_SPECULATE,
+    REPORT_SERVE,
+    REPORT_PASSES,
     REPORT_ALL
 };
 
 // The summary, or the points of the roofline; the fits; the counts, the memory, or the roofs.
 enum { REPORT_SUMMARY, REPORT_FITS, REPORT_MORE, REPORT_TABLES };
 
+// A column that the page shows: its name in the file, its heading, and what its numbers are divided
+// by; REPORT_TEXT: it holds text, REPORT_COUNT: whole numbers.
+enum { REPORT_COUNT = -1, REPORT_TEXT = 0 };
+typedef struct report_column {
+    const char *name, *heading;
+    double divisor;
+} report_column;
+
+enum { REPORT_COLUMNS = 12 };
+
+// What a command has left in one CSV file, and is shown as it stands there.
+typedef struct report_plain {
+    const char *name, *question, *command, *csv, *caption;
+    const char *model; // the one that the command takes unless another is asked for
+    size_t texts;      // columns before the numbers
+    report_column shown[REPORT_COLUMNS];
+} report_plain;
+
+extern const report_plain report_plains[REPORT_ALL - REPORT_STRATEGIES];
+
 // An experiment and its files. `problem` says why there is nothing more, or is empty.
 typedef struct measured {
     const char *name, *question, *x, *unit;
-    const experiment *curve; // NULL: it is not one of build/bench curves
+    const experiment *curve;   // NULL: it is not one of build/bench curves
+    const report_plain *plain; // NULL: it is not shown as it stands
     table tables[REPORT_TABLES];
     report_median *medians;
     size_t n;
@@ -35,6 +62,14 @@ typedef struct measured {
     char *conclusion; // NULL: none
     char command[1024], problem[1024];
 } measured;
+
+// Reads m->plain's file, and prints its table, and what measures it.
+status report_read_plain(const char *dir, measured *m);
+void report_print_plain(FILE *f, const char *id, const measured *m);
+void report_plain_command(FILE *f, const measured *m);
+
+// Text as one word of a shell's line.
+void report_word(FILE *f, const char *text);
 
 // One picture of the page and what belongs to it: plots/ID.gp draws it, and
 // plots/page/sections/ID.html holds the words.
@@ -45,7 +80,7 @@ typedef struct story {
 } story;
 
 // All of them, in the order of the page; those of one experiment stand together.
-enum { REPORT_STORIES = 13 };
+enum { REPORT_STORIES = 21 };
 extern const story report_stories[REPORT_STORIES];
 
 enum { REPORT_LIGHT, REPORT_DARK, REPORT_THEMES };
@@ -58,9 +93,10 @@ typedef struct report_data {
     size_t problems;                               // files that are there and cannot be shown
 } report_data;
 
-// The longest context up to which the build that measured m has verified the model of a median; 0:
-// it has not.
-size_t report_verified(const report_data *r, const measured *m, const char *model_name);
+// The longest context up to which the build that measured m has verified the model of a median and
+// the decoder called `who`; 0: it has not.
+size_t report_verified(const report_data *r, const measured *m, const char *model_name,
+                       const char *who);
 
 // For results_write, with the report as `what`: the page.
 status report_print_page(FILE *f, const void *what);

@@ -66,6 +66,21 @@ static status print_stolen(FILE *f, const void *what)
                          : NULL;
 }
 
+// What a CPU quota did to the samples.
+static status print_throttled(FILE *f, const void *what)
+{
+    const page *p = what;
+    const json_t *run = about(page_measured(p));
+    char n[FORMAT_ROOM], all[FORMAT_ROOM];
+    const template_value values[] = {
+        {.name = "throttled", .text = whole(page_number(run, "throttled"), n)},
+        {.name = "requests", .text = whole(page_number(run, "requests"), all)},
+        {0}};
+    return page_number(run, "throttled") > 0
+               ? template_fill(f, &p->words->frames[PAGE_RUN], "throttled", values, p)
+               : NULL;
+}
+
 static status print_held(FILE *f, const void *what)
 {
     const page *p = what;
@@ -120,6 +135,7 @@ static status print_timed(FILE *f, const page *p)
     const double change = page_number(run, "drift");
     char text[8][FORMAT_ROOM];
     const template_value values[] = {
+        {.name = "throttled", .print = print_throttled},
         {.name = "command", .text = m->command},
         {.name = "of", .print = print_of},
         {.name = "weights", .print = print_weights},
@@ -153,6 +169,6 @@ status page_print_run(FILE *f, const void *what)
     const template_value values[] = {{.name = "command", .text = m->command}, {0}};
     if (m->curve || report_stories[p->i].metric)
         return print_timed(f, p);
-    return template_fill(f, &p->words->frames[PAGE_RUN], m->context ? "counted" : "plain", values,
-                         p);
+    return template_fill(f, &p->words->frames[PAGE_RUN],
+                         m->context && m->n > 0 ? "counted" : "plain", values, p);
 }

@@ -26,4 +26,12 @@ const story report_stories[REPORT_STORIES] = {
     {.of = THROUGHPUT, .id = "curve-throughput"},
     {.of = CROSSOVER, .id = "curve-crossover"},
     {.of = REPORT_ROOFLINE, .id = "roofline"},
+    {.of = REPORT_STRATEGIES, .id = "strategies"},
+    {.of = REPORT_STRATEGIES, .id = "strategies-step"},
+    {.of = REPORT_STRATEGIES, .id = "strategies-memory"},
+    {.of = REPORT_PREFIX, .id = "prefix-conversation"},
+    {.of = REPORT_TRACE, .id = "prefix"},
+    {.of = REPORT_SPECULATE, .id = "speculate"},
+    {.of = REPORT_SERVE, .id = "serve"},
+    {.of = REPORT_PASSES, .id = "serve-passes"},
 };

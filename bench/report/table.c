@@ -8,19 +8,6 @@
 #include "common/base/memory.h"
 #include "common/text/utf8.h"
 
-// What no page and no JSON may hold is replaced: control characters, and bytes that are no UTF-8.
-static void clean(char *text, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        int length = utf8_sequence(text + i, n - i);
-        bool control = ((unsigned char)text[i] < 0x20 && text[i] != '\n') || text[i] == 0x7f;
-        size_t taken = (size_t)(length > 0 ? length : -length);
-        if (length < 0 || control)
-            memset(text + i, '?', taken);
-        i += taken;
-    }
-}
-
 // Takes one field off *at, unquoted in place; *end is the character behind it: a comma, a newline,
 // or zero.
 static char *take_field(char **at, char *end)
@@ -95,7 +82,7 @@ status table_read(const char *dir, const char *name, const char *columns, table 
         failed = file_read(dir, name, &out->text, &bytes);
     if (failed)
         return failed;
-    clean(out->text, bytes);
+    utf8_clean(out->text, bytes);
     char *at = out->text;
     do
         failed = take_row(out, &at, &n);

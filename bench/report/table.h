@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 
 typedef struct table {
     char path[FILE_PATH_SIZE];

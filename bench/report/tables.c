@@ -10,10 +10,13 @@
 #include "common/base/format.h"
 #include "common/base/memory.h"
 
+#define THROTTLED_MARK "<abbr title=\"taken while the CPU quota throttled the program\">*</abbr>"
+#define WIDE_MARK " <strong class=\"wide\">wide</strong>"
+
 enum { MOST_DECODERS = OPTIONS_SUBJECTS + 1 }; // as many as a sweep can have
 
 // Three significant digits: 0.0673, 1.02, 97.5, 1,250, 5.30 x 10^-5; a dash where there is nothing.
-static void report_number(FILE *f, double value)
+void report_number(FILE *f, double value)
 {
     char digits[FORMAT_ROOM];
     if (isnan(value) || value == 0) {
@@ -143,7 +146,9 @@ typedef struct view {
 static view view_of(const report_data *r, const story *s)
 {
     const measured *m = &r->of[s->of];
-    view v = {.r = r, .m = m, .s = s, .scale = scale_of(m)};
+    view v = {.r = r, .m = m, .s = s};
+    if (!m->plain)
+        v.scale = scale_of(m);
     v.decoder_count = decoders_of(m, v.decoders);
     if (s->metric)
         v.metrics[v.metric_count++] = s->metric;
@@ -170,7 +175,8 @@ static bool is_first(const view *v, size_t i)
 static bool is_verified(const view *v, const report_median *c)
 {
     const size_t reach = v->m->curve ? v->m->curve->reach : 1;
-    return (double)report_verified(v->r, v->m, c->model) >= c->x + (double)reach;
+    return strcmp(c->decoder, v->decoders[0]) == 0 || // what the others are compared with
+           (double)report_verified(v->r, v->m, c->model, c->decoder) >= c->x + (double)reach;
 }
 
 // The first decoder's median over the other's, if both are there and the build has verified them.
@@ -179,7 +185,7 @@ static void print_ratio(FILE *f, const view *v, const report_median *slow,
 {
     const double none = NAN;
     fputs("<td>", f);
-    if (!slow || !fast || !is_verified(v, slow) || fast->value.median <= 0)
+    if (!slow || !fast || !is_verified(v, fast) || fast->value.median <= 0)
         report_number(f, none);
     else if (v->speedup)
         report_interval(f, slow->value.median / fast->value.median, slow->value.lo / fast->value.hi,
@@ -202,21 +208,23 @@ static void print_median_row(FILE *f, const view *v, double x)
                 scaled(v->scale, found[d] ? found[d]->value : (estimate){NAN, NAN, NAN});
             fputs("<td>", f);
             report_interval(f, e.median, e.lo, e.hi);
-            fputs("</td>", f);
+            fputs(found[d] && found[d]->throttled > 0 ? THROTTLED_MARK "</td>" : "</td>", f);
         }
-        if (v->ratios)
-            print_ratio(f, v, found[0], found[1]);
+        for (size_t d = 1; d < v->decoder_count && v->ratios; d++)
+            print_ratio(f, v, found[0], found[d]);
     }
     fputs("</tr>\n", f);
 }
 
-// A decoder's head is underlined in the colour of its curve.
+// A decoder's head is underlined in the colour of its curve: plots/style.gp has as many, and begins
+// anew with the third.
 static void print_decoder_head(FILE *f, const char *name, size_t d)
 {
-    fprintf(f, "<th scope=\"col\"%s>",
-            d == 0   ? " class=\"naive\""
-            : d == 1 ? " class=\"cached\""
-                     : "");
+    enum { OTHERS = 6 };
+    if (d < 2)
+        fprintf(f, "<th scope=\"col\" class=\"%s\">", d == 0 ? "naive" : "cached");
+    else
+        fprintf(f, "<th scope=\"col\" class=\"curve-%zu\">", (d - 2) % OTHERS + 3);
     drawing_text(f, name);
     fputs("</th>", f);
 }
@@ -231,13 +239,20 @@ static void print_median_head(FILE *f, const view *v)
     fprintf(f, "<thead><tr><th scope=\"col\" rowspan=\"2\">%s</th>", x_head(v->m));
     for (size_t k = 0; k < v->metric_count; k++)
         fprintf(f, "<th scope=\"colgroup\" colspan=\"%zu\">%s (%s)</th>",
-                v->decoder_count + v->ratios, v->metrics[k], v->scale.unit);
+                v->decoder_count + (v->ratios ? v->decoder_count - 1 : 0), v->metrics[k],
+                v->scale.unit);
     fputs("</tr>\n<tr>", f);
     for (size_t k = 0; k < v->metric_count; k++) {
         for (size_t d = 0; d < v->decoder_count; d++)
             print_decoder_head(f, v->decoders[d], d);
-        if (v->ratios)
-            fprintf(f, "<th scope=\"col\">%s</th>", v->speedup ? "speed-up" : "ratio");
+        for (size_t d = 1; d < v->decoder_count && v->ratios; d++) {
+            fprintf(f, "<th scope=\"col\">%s", v->speedup ? "speed-up" : "ratio");
+            if (v->decoder_count > 2) {
+                fputs(", ", f);
+                drawing_text(f, v->decoders[d]);
+            }
+            fputs("</th>", f);
+        }
     }
     fputs("</tr></thead>\n<tbody>\n", f);
 }
@@ -252,6 +267,10 @@ static void print_unverified(FILE *f, const view *v)
                   "<code>build/bench verify -m ",
                   f);
             drawing_text(f, v->m->medians[i].model);
+            if (strcmp(v->m->medians[i].decoder, "kvcache") != 0) {
+                fputs(" -d ", f);
+                drawing_text(f, v->m->medians[i].decoder);
+            }
             fputs("</code>, before it measures.</p>\n", f);
             return;
         }
@@ -270,14 +289,15 @@ bool report_may_compare(const report_data *r, const story *s)
 static bool has_ratios(const view *v)
 {
     for (size_t i = 0; i < v->m->n; i++)
-        if (is_verified(v, &v->m->medians[i]))
+        if (strcmp(v->m->medians[i].decoder, v->decoders[0]) != 0 &&
+            is_verified(v, &v->m->medians[i]))
             return true;
     return false;
 }
 
 static void print_medians(FILE *f, view *v)
 {
-    const bool comparable = v->decoder_count == 2 && (v->m->curve || v->speedup);
+    const bool comparable = v->decoder_count > 1 && (v->m->curve || v->speedup);
     v->ratios = comparable && has_ratios(v);
     report_table_begin(f, v->s->id, v->metric_count > 1 ? "dense" : "medians",
                        "Medians, with their 95 % intervals");
@@ -286,6 +306,13 @@ static void print_medians(FILE *f, view *v)
         if (is_first(v, i))
             print_median_row(f, v, v->m->medians[i].x);
     report_table_end(f);
+    for (size_t i = 0; i < v->m->n; i++)
+        if (v->m->medians[i].throttled > 0) {
+            fputs("<p class=\"note\">* Samples of this median were taken while the CPU quota "
+                  "throttled the program.</p>\n",
+                  f);
+            break;
+        }
     if (comparable)
         print_unverified(f, v);
 }
@@ -298,22 +325,60 @@ static double field(const table *t, size_t row, size_t column)
                : value; // the numbers were checked when they were read
 }
 
+enum { MEMORY_DECODER = 1, MEMORY_CONTEXT, MEMORY_KV, MEMORY_ROWS };
+
+// The row of memory.csv for this decoder at this context; 0: there is none.
+static size_t memory_row(const table *t, const char *who, double context)
+{
+    for (size_t row = 1; row <= t->rows; row++)
+        if (strcmp(table_text(t, row, MEMORY_DECODER), who) == 0 &&
+            field(t, row, MEMORY_CONTEXT) == context)
+            return row;
+    return 0;
+}
+
+// The decoders that keep something: all but the first.
+static size_t keepers(const table *t, const char *names[MOST_DECODERS])
+{
+    size_t n = 0;
+    for (size_t row = 2; row <= t->rows && n < MOST_DECODERS; row++) {
+        const char *name = table_text(t, row, MEMORY_DECODER);
+        if (strcmp(name, table_text(t, row - 1, MEMORY_DECODER)) != 0)
+            names[n++] = name;
+    }
+    return n;
+}
+
+static void print_bytes_row(FILE *f, const table *t, size_t row, const char *const *names, size_t n)
+{
+    const double context = field(t, row, MEMORY_CONTEXT);
+    fputs("<tr><th scope=\"row\">", f);
+    report_whole(f, context);
+    fputs("</th><td>", f);
+    report_number(f, field(t, row, MEMORY_ROWS) / 0x1p20);
+    for (size_t d = 0; d < n; d++) {
+        const size_t here = memory_row(t, names[d], context);
+        fputs("</td><td>", f);
+        report_number(f, here ? field(t, here, MEMORY_KV) / 0x1p20 : (double)NAN);
+    }
+    fputs("</td></tr>\n", f);
+}
+
 static void print_bytes_table(FILE *f, const story *s, const table *t)
 {
-    report_table_begin(f, s->id, "bytes", "Counted from the shape of the model");
+    const char *names[MOST_DECODERS];
+    const size_t n = keepers(t, names);
+    report_table_begin(f, s->id, "bytes", "What grows with the context, in MiB");
     fputs("<thead><tr><th scope=\"col\">context (tokens)</th><th scope=\"col\" "
-          "class=\"naive\">naive&#8217;s rows (MiB)"
-          "</th><th scope=\"col\" class=\"cached\">KV cache (MiB)</th></tr></thead>\n<tbody>\n",
+          "class=\"naive\">naive&#8217;s rows</th>",
           f);
-    for (size_t row = 1; row <= t->rows; row++) {
-        fputs("<tr><th scope=\"row\">", f);
-        report_whole(f, field(t, row, 1));
-        fputs("</th><td>", f);
-        report_number(f, field(t, row, 3) / 0x1p20);
-        fputs("</td><td>", f);
-        report_number(f, field(t, row, 2) / 0x1p20);
-        fputs("</td></tr>\n", f);
-    }
+    for (size_t d = 0; d < n; d++)
+        print_decoder_head(f, names[d], d + 1);
+    fputs("</tr></thead>\n<tbody>\n", f);
+    for (size_t row = 1; row <= t->rows && strcmp(table_text(t, row, MEMORY_DECODER),
+                                                  table_text(t, 1, MEMORY_DECODER)) == 0;
+         row++)
+        print_bytes_row(f, t, row, names, n);
     report_table_end(f);
 }
 
@@ -347,8 +412,24 @@ static void print_fit_cell(FILE *f, const table *t, size_t row, size_t column, d
     fputs("</td>", f);
 }
 
+static bool is_wide(const table *t, size_t row)
+{
+    return fit_is_wide((fit_interval){field(t, row, FIT_SLOPE), field(t, row, FIT_SLOPE + 1),
+                                      field(t, row, FIT_SLOPE + 2)});
+}
+
+// A slope, and a word where its interval is too wide to rest on.
+static void print_slope_cell(FILE *f, const table *t, size_t row)
+{
+    fputs("<td>", f);
+    report_interval(f, field(t, row, FIT_SLOPE), field(t, row, FIT_SLOPE + 1),
+                    field(t, row, FIT_SLOPE + 2));
+    fputs(is_wide(t, row) ? WIDE_MARK "</td>" : "</td>", f);
+}
+
 static void print_slope_table(FILE *f, const story *s, const table *t)
 {
+    bool any = false;
     report_table_begin(
         f, s->id, "slopes",
         "Slopes on log-log axes, with their 95 % intervals, beside those of what was "
@@ -365,12 +446,18 @@ static void print_slope_table(FILE *f, const story *s, const table *t)
             report_whole(f, field(t, row, k));
             fputs("</td>", f);
         }
-        print_fit_cell(f, t, row, FIT_SLOPE, 1);
+        print_slope_cell(f, t, row);
         fputs("<td>", f);
         report_number(f, field(t, row, FIT_COUNTED));
         fprintf(f, "</td><td>%.5f</td></tr>\n", field(t, row, FIT_R2));
+        any = any || is_wide(t, row);
     }
     report_table_end(f);
+    if (any)
+        fprintf(f,
+                "<p class=\"note\">Wide: the interval reaches further than %.2f to a side, so no "
+                "conclusion rests on this slope.</p>\n",
+                FIT_WIDE);
 }
 
 // All models that fit_candidates ranks, best first.
@@ -575,6 +662,7 @@ static void print_slopes_said(FILE *f, const view *v, const char *metric)
         fputs(before, f);
         report_interval(f, field(t, row, FIT_SLOPE), field(t, row, FIT_SLOPE + 1),
                         field(t, row, FIT_SLOPE + 2));
+        fputs(is_wide(t, row) ? WIDE_MARK : "", f);
         before = " and ";
     }
 }
@@ -611,6 +699,10 @@ status report_tables(FILE *f, const report_data *r, const story *s)
     view v = view_of(r, s);
     if (s->of == REPORT_ROOFLINE)
         print_roofline(f, m, s);
+    else if (m->plain && s[-1].of != s->of)
+        report_print_plain(f, s->id, m);
+    else if (m->plain)
+        return NULL;
     else if (v.metric_count == 0)
         print_bytes_table(f, s, &m->tables[REPORT_MORE]);
     else

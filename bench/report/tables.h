@@ -4,6 +4,9 @@
 
 #include "bench/report/report.h"
 
+// Three significant digits; a dash for NaN.
+void report_number(FILE *f, double value);
+
 // A whole number in threes, 2,097,152; a dash for NaN.
 void report_whole(FILE *f, double n);
 

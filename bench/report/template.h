@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "common/base/file.h"
+#include "common/file/file.h"
 
 enum { TEMPLATE_PARTS = 16 };
 

@@ -1,4 +1,4 @@
-// Plug-ins: dlopen, guards around each call, and the child that takes the blow.
+// Plug-ins: dlopen, and guards around each call.
 #include "bench/subject/plugin.h"
 
 #include <dlfcn.h>
@@ -9,30 +9,13 @@
 #    include <malloc.h>
 #endif
 #include <sha2.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "common/base/clock.h"
-#include "common/math/numeric.h"
-
-// What parent and child both see.
-typedef struct blackbox {
-    _Atomic uint64_t since_ns; // when the call at hand began; 0: none
-    char doing[128];           // which call
-    char message[1024];        // the body's failure
-    int exit_code;
-    bool finished;      // the body returned
-    bool wrote_weights; // what ended the child
-} blackbox;
+#include "common/number/numeric.h"
 
 static const decoder_api *inner; // the plug-in's own table
-static blackbox *box;            // NULL outside a child
 static char complaint[256];
 static char digest[SHA256_DIGEST_STRING_LENGTH];
 
@@ -41,31 +24,6 @@ void plugin_fill_memory(void)
 #ifdef __GLIBC__
     mallopt(M_PERTURB, PLUGIN_FILLING ^ 0xff);
 #endif
-}
-
-static const char *guarded_from, *guarded_to; // the weights, while they are protected
-
-// Notes whether the fault was a write to the weights; then the signal does what it usually does.
-static void note_fault(int signal_number, siginfo_t *info, void *context)
-{
-    const char *at = info->si_addr;
-    (void)context;
-    box->wrote_weights = at >= guarded_from && at < guarded_to;
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
-void plugin_guard_weights(const model *m, bool guarded)
-{
-    const struct sigaction noting = {.sa_sigaction = note_fault, .sa_flags = SA_SIGINFO};
-    if (!box || mprotect(m->block, m->block_bytes, PROT_READ | (guarded ? 0 : PROT_WRITE)) != 0)
-        return;
-    guarded_from = (const char *)m->block;
-    guarded_to = guarded_from + m->block_bytes;
-    if (guarded)
-        sigaction(SIGSEGV, &noting, NULL);
-    else
-        signal(SIGSEGV, SIG_DFL);
 }
 
 const char *plugin_complaint(void)
@@ -90,17 +48,13 @@ static fenv_t enter(const char *call, size_t T)
 {
     fenv_t saved;
     fegetenv(&saved);
-    if (box) {
-        snprintf(box->doing, sizeof box->doing, T ? "%s(%zu tokens)" : "%s", call, T);
-        box->since_ns = clock_ns();
-    }
+    plugin_call_begins(call, T);
     return saved;
 }
 
 static void leave(const char *call, const fenv_t *saved)
 {
-    if (box)
-        box->since_ns = 0;
+    plugin_call_ended();
     const char *mode = wrong_mode();
     if (mode && !complaint[0])
         snprintf(complaint, sizeof complaint,
@@ -126,10 +80,11 @@ static status guarded_step(decoder *d, const int *tokens, size_t T, size_t wante
     status s = inner->step(d, tokens, T, wanted, logits);
     leave("step", &saved);
     if (s)
-        return status_fail("the plug-in's step(%zu tokens) failed: %s", T, s);
-    return *logits ? NULL
-                   : status_fail(
-                         "the plug-in's step(%zu tokens) returned neither logits nor an error", T);
+        return status_fail("the plug-in's step(%zu token%s) failed: %s", T, T == 1 ? "" : "s", s);
+    return *logits
+               ? NULL
+               : status_fail("the plug-in's step(%zu token%s) returned neither logits nor an error",
+                             T, T == 1 ? "" : "s");
 }
 
 static void guarded_reset(decoder *d)
@@ -239,63 +194,4 @@ status plugin_open(const char *file, const decoder_api **api)
                             inner->bytes ? guarded_bytes : NULL};
     memcpy(opened, path, sizeof opened);
     return NULL;
-}
-
-static void run_child(plugin_body *body, void *argument)
-{
-    int exit_code = 0;
-    status s = body(argument, &exit_code);
-    if (s)
-        snprintf(box->message, sizeof box->message, "%s", s);
-    box->exit_code = exit_code;
-    box->finished = true;
-    fflush(stdout);
-    _exit(0);
-}
-
-// Waits for the child; kills it when a call takes too long. Returns what waitpid says of it.
-static int await(pid_t child, double timeout_s, bool *hung)
-{
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    int result = 0;
-    while (waitpid(child, &result, WNOHANG) != child) {
-        uint64_t since = box->since_ns, now = clock_ns();
-        if (since && now > since && (double)(now - since) > timeout_s * 1e9 && !*hung) {
-            *hung = true;
-            kill(child, SIGKILL);
-        }
-        nanosleep(&pause, NULL);
-    }
-    return result;
-}
-
-status plugin_contain(plugin_body *body, void *argument, double timeout_s, int *exit_code)
-{
-    box = mmap(NULL, sizeof *box, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (box == MAP_FAILED)
-        return status_fail("no memory to share with the plug-in's process: %s", strerror(errno));
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0)
-        return status_fail("cannot start the plug-in's process: %s", strerror(errno));
-    if (child == 0)
-        run_child(body, argument);
-    signal(SIGINT, SIG_IGN); // the child has it too, and decides
-    bool hung = false;
-    int result = await(child, timeout_s, &hung);
-    *exit_code = box->exit_code;
-    if (hung)
-        return status_fail("the plug-in hangs: %s has not returned for %g s", box->doing,
-                           timeout_s);
-    if (WIFSIGNALED(result) && box->wrote_weights)
-        return status_fail("the plug-in wrote to the model's weights during %s: they are others' "
-                           "too, work on a copy",
-                           box->doing);
-    if (WIFSIGNALED(result))
-        return status_fail("the plug-in crashed: %s during %s", strsignal(WTERMSIG(result)),
-                           box->since_ns ? box->doing : "the comparison");
-    if (!box->finished)
-        return status_fail("the plug-in ended its process during %s: return a status instead",
-                           box->doing);
-    return box->message[0] ? status_fail("%s", box->message) : NULL;
 }

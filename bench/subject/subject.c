@@ -4,8 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bench/base/contexts.h"
 #include "bench/subject/plugin.h"
 #include "common/base/memory.h"
+#include "common/base/quota.h"
+#include "common/base/size.h"
+#include "common/kv/place_file.h"
+#include "common/text/utf8.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 
@@ -61,6 +66,16 @@ static status open_file(const char *text, size_t length, subject *out)
     return plugin_open(file, &out->api);
 }
 
+// A file in memory costs the memory that it was to save: said once.
+static void note_memory(const subject *of)
+{
+    static bool said;
+    if (said || !of->kv.dir[0] || of->api == &naive_decoder || !place_file_in_memory(&of->kv))
+        return;
+    fprintf(stderr, "note: %s is in memory (tmpfs): pages there save none\n", of->kv.dir);
+    said = true;
+}
+
 status subject_open(const char *text, const config *c, subject *out)
 {
     size_t n;
@@ -71,6 +86,8 @@ status subject_open(const char *text, const config *c, subject *out)
         s = kv_parse(text + n + 1, c, &out->kv);
     if (!s)
         with_spec(out->api->name, &out->kv, sizeof out->name, out->name);
+    if (!s)
+        note_memory(out);
     return s;
 }
 
@@ -113,11 +130,67 @@ status subject_create(const subject *of, const model *m, size_t T_max, decoder *
     return of->api->create(m, &(decoder_options){.T_max = T_max, .kv = of->kv}, out);
 }
 
+// Bytes of a decoder of the subject `text`, whose file, if it is a plug-in, is not opened.
+static status decoder_bytes(const char *text, const config *c, size_t T, size_t *bytes)
+{
+    size_t n;
+    kv_spec kv = {0};
+    const decoder_api *api = find_built_in(text, &n);
+    status s = text[n] == ':' ? kv_parse(text + n + 1, c, &kv) : NULL;
+    *bytes = s ? 0 : decoder_memory(c, api == &naive_decoder ? 1 : c->L, &kv, T, 1);
+    return s;
+}
+
+// The longest of a list of contexts, which is refused elsewhere if it is wrong.
+static size_t longest(const char *contexts, size_t limit)
+{
+    size_t *list = NULL, n = 0, T = limit;
+    if (contexts && !contexts_parse(contexts, limit, &list, &n))
+        T = list[n - 1] < limit ? list[n - 1] + 1 : limit; // and the token of a step
+    memory_free(list);
+    return T;
+}
+
+status subjects_check_memory(const bench_options *o, const subjects_need *need)
+{
+    config c;
+    size_t weights, one;
+    status s = model_peek(need->model, o->weights, &c, &weights);
+    if (s)
+        return s;
+    const size_t T = longest(need->contexts, c.T);
+    size_t bytes = size_times(1 + need->blocks, weights);
+    bytes = size_plus(bytes, size_times(need->all_logits, size_times(T, c.V * sizeof(float))));
+    for (size_t i = 0; !s && i < size_max(o->subjects, 1); i++) {
+        s = decoder_bytes(o->subjects > 0 ? o->subject[i] : kvcache_decoder.name, &c, T, &one);
+        bytes = size_plus(bytes, size_times(need->others, one));
+    }
+    if (!s && need->first) {
+        s = decoder_bytes(need->first, &c, T, &one);
+        bytes = size_plus(bytes, size_times(need->firsts, one));
+    }
+    return s ? s : quota_check_memory(need->model, bytes);
+}
+
 const char *subject_key(const subject *of, char text[SUBJECT_KEY])
 {
     if (kv_is_plain(&of->kv) && of->api == &kvcache_decoder)
         return NULL;
     return with_spec(of->plugin ? plugin_digest() : of->api->name, &of->kv, SUBJECT_KEY, text);
+}
+
+json_t *subjects_json(const subjects *s)
+{
+    json_t *all = json_object();
+    bool whole = all;
+    for (size_t i = 0; i < s->n && whole; i++) {
+        char text[SUBJECT_KEY];
+        const char *key = subject_key(&s->at[i], text);
+        whole = utf8_set_new(all, s->at[i].name, utf8_text(key ? key : "kvcache")) == 0;
+    }
+    if (!whole)
+        json_decref(all);
+    return whole ? all : NULL;
 }
 
 status subjects_contain(plugin_body *body, bench_options *o, int *exit_code)
@@ -126,5 +199,6 @@ status subjects_contain(plugin_body *body, bench_options *o, int *exit_code)
     bool contained = o->judge && !find_built_in(o->judge, &n);
     for (size_t i = 0; i < o->subjects; i++)
         contained = contained || !find_built_in(o->subject[i], &n);
-    return contained ? plugin_contain(body, o, o->timeout_s, exit_code) : body(o, exit_code);
+    const plugin_limits limits = {o->timeout_s, o->limit_s};
+    return contained ? plugin_contain(body, o, &limits, exit_code) : body(o, exit_code);
 }

@@ -2,11 +2,13 @@
 #ifndef LOCKSTEP_BENCH_SUBJECT_H
 #define LOCKSTEP_BENCH_SUBJECT_H
 
+#include <jansson.h>
+
 #include "bench/base/options.h"
 #include "bench/subject/plugin.h"
 #include "common/decoder.h"
 
-enum { SUBJECT_NAME = 160, SUBJECT_KEY = 192 };
+enum { SUBJECT_NAME = 224, SUBJECT_KEY = 256 };
 
 typedef struct subject {
     const decoder_api *api;
@@ -30,7 +32,9 @@ typedef struct subjects {
     "                                 SRC=yours.c builds one); may be given again\n"               \
     "  -k, --kv SPEC                  short for -d kvcache:SPEC. SPEC says which rows are kept "   \
     "and how:\n"                                                                                   \
-    "                                 all or window:W[+S], f32 or f16, as in window:256+4,f16\n"
+    "                                 all, window:W[+S] or heavy:R+H; " KV_FORM_WORDS ";\n"        \
+    "                                 and where: file:DIR[:MIB] in a file, MIB of it in memory;\n" \
+    "                                 as in window:256+4,f16\n"
 
 // Opens SUBJECT for a model of this config.
 status subject_open(const char *text, const config *c, subject *out);
@@ -44,9 +48,25 @@ void subjects_free(subjects *s);
 // A decoder of this subject for T_max tokens.
 status subject_create(const subject *of, const model *m, size_t T_max, decoder **out);
 
+// What a command is about to allocate.
+typedef struct subjects_need {
+    const char *model, *first; // as for model_load and subjects_open
+    const char *contexts;      // a list: decoders are made for its longest; NULL: for all of n_ctx
+    size_t firsts, others;     // how many decoders of `first`, and of each other subject, at once
+    size_t all_logits;         // how many times (T, V) logits besides
+    size_t blocks;             // how many times as much as the weights take, besides
+} subjects_need;
+
+// Refuses what needs more memory than is there, before anything is allocated. A plug-in is taken to
+// need what kvcache does.
+status subjects_check_memory(const bench_options *o, const subjects_need *need);
+
 // Under which name the record of verifications knows it (bench/base/results.h): NULL for kvcache
 // itself, otherwise `text`.
 const char *subject_key(const subject *of, char text[SUBJECT_KEY]);
+
+// All names with their keys, "kvcache" for that itself, as a new object; NULL without memory.
+json_t *subjects_json(const subjects *s);
 
 // Runs body(options), in a process of its own if a plug-in is among the subjects.
 status subjects_contain(plugin_body *body, bench_options *o, int *exit_code);

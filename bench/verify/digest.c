@@ -12,8 +12,8 @@
 #include "bench/cost/cost.h"
 #include "bench/subject/subject.h"
 #include "common/base/memory.h"
-#include "common/kv/keep.h"
-#include "common/math/numeric.h"
+#include "common/kv/keep/keep.h"
+#include "common/number/numeric.h"
 
 static const char USAGE[] =
     "build/bench digest [options]: the SHA-256 of the logits, the same on every machine.\n"
@@ -22,6 +22,7 @@ static const char USAGE[] =
     "Exit status 0: done; 1: decoders or digests differ, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts LIST            such as 1,2,15-17,100; default: 1,2,15-17,31-33,100, as far "
     "as\n"
     "                                 the model goes\n"
@@ -129,9 +130,15 @@ static size_t values_before(const stages *to, stage s, size_t t)
     const config *c = to->c;
     switch (s) {
     case STAGE_SEES:
+        return config_kv_heads(c) * to->seen[t];
     case STAGE_SCORES:
     case STAGE_SOFTMAX:
         return c->H * to->seen[t];
+    case STAGE_K:
+    case STAGE_V:
+    case STAGE_STORED_K:
+    case STAGE_STORED_V:
+        return t * config_kv_width(c);
     case STAGE_FC:
     case STAGE_GELU:
         return t * c->F;
@@ -266,7 +273,11 @@ static status prepare(const bench_options *o, const char *name, const char *cont
                       inspection *out, int *exit_code)
 {
     *out = (inspection){.list = contexts ? contexts : out->usual};
-    status s = model_load(strcmp(name, EMBEDDED) == 0 ? model_default() : name, &out->m);
+    name = strcmp(name, EMBEDDED) == 0 ? model_default() : name;
+    status s = subjects_check_memory(
+        o, &(subjects_need){.model = name, .contexts = contexts, .others = 1});
+    if (!s)
+        s = model_load_as(name, o->weights, &out->m);
     if (!s)
         s = subjects_open(o, NULL, &out->m->config, &out->who);
     if (s)
@@ -294,7 +305,7 @@ static bool takes_long(const golden *g)
         contexts_parse(g->contexts, c.T, &contexts, &n))
         return false;
     for (size_t i = 0; i < n; i++)
-        work += cost_multiply_adds(&c, 0, contexts[i]);
+        work += cost_multiply_adds(&c, NULL, 0, contexts[i]);
     memory_free(contexts);
     return work > limit;
 }
@@ -412,7 +423,7 @@ static status digest_body(void *options, int *exit_code)
 status digest_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:SC:qd:k:t:", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:W:c:SC:qd:k:t:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
     return subjects_contain(digest_body, &o, exit_code);

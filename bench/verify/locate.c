@@ -4,19 +4,22 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/compare/patterns.h"
 #include "bench/subject/plugin.h"
 #include "common/base/memory.h"
-#include "common/math/numeric.h"
+#include "common/base/size.h"
+#include "common/number/numeric.h"
 
-// The judge's own way: one step over the fixed sequence. What it computes is also what a cache
-// should hold.
-static status trace_judge(trace *t, const subject *judge, const place *wanted, trace_row *found,
-                          size_t wanting)
+// The judge's own way: one step over the text (NULL: the fixed sequence). What it computes is also
+// what a cache should hold.
+static status trace_judge(trace *t, const subject *judge, const int *text, const place *wanted,
+                          trace_row *found, size_t wanting)
 {
-    move whole = {.kept = t->T, .T = t->T, .wanted = t->T};
+    move whole = {.kept = t->T, .T = t->T, .wanted = t->T, .ids = text};
     way w = {.by = judge, .T_max = t->T, .decoders = 1, .moves = &whole, .n = 1};
     return trace_run(t, &w, 0, wanted, found, wanting);
 }
@@ -60,7 +63,10 @@ static bool find_beyond(const trace *tested, location *l)
 static void measure_extent(const trace *judge, const trace *tested, location *l)
 {
     const size_t first = trace_slot(judge, &(place){0, l->at.layer, 0, l->at.stage});
-    const size_t width = l->at.head < 0 ? 1 : judge->m->config.H;
+    const bool of_queries =
+        l->at.stage == STAGE_SCORES || l->at.stage == STAGE_SOFTMAX || l->at.stage == STAGE_ATTEND;
+    const config *c = &judge->m->config;
+    const size_t width = l->at.head < 0 ? 1 : of_queries ? c->H : config_kv_heads(c);
     for (size_t position = 0; position < judge->T; position++) {
         size_t heads = 0;
         for (size_t h = 0; h < width; h++)
@@ -83,27 +89,6 @@ static bool find_copy(const trace *judge, const trace *tested, const place *at, 
                 return true;
             }
     return false;
-}
-
-// x rounded to nearest even with `bits` of fraction and exponents from `lowest` on (subnormals
-// below), as a cast to a shorter format and back would.
-static float shortened(float x, int bits, int lowest)
-{
-    int exponent;
-    if (x == 0 || !isfinite(x))
-        return x;
-    frexpf(x, &exponent);
-    int last =
-        (exponent - 1 < lowest ? lowest : exponent - 1) - bits; // exponent of the last place kept
-    return (float)ldexp(nearbyint(ldexp((double)x, -last)), last);
-}
-
-static bool is_shortened(const float *expected, const float *got, size_t n, int bits, int lowest)
-{
-    for (size_t i = 0; i < n; i++)
-        if (got[i] != shortened(expected[i], bits, lowest))
-            return false;
-    return true;
 }
 
 static int by_value(const void *a, const void *b)
@@ -140,8 +125,8 @@ static const double TINY = 0x1p-16;
 // (notes/06-bugs.md).
 static const double GROWN = 0x1p-12;
 
-// What the row itself says; sorts the rows in the end.
-static pattern look_at_row(float *expected, float *got, size_t n)
+// What the row itself says.
+static pattern look_at_row(const float *expected, const float *got, size_t n)
 {
     bool zeros = true, fresh = true, strange = false, signs = true;
     for (size_t i = 0; i < n; i++) {
@@ -157,13 +142,67 @@ static pattern look_at_row(float *expected, float *got, size_t n)
         return PATTERN_SIGN;
     if (zeros || fresh)
         return zeros ? PATTERN_ZEROS : PATTERN_FRESH;
-    if (is_shortened(expected, got, n, 10, -14))
-        return PATTERN_FP16;
-    if (is_shortened(expected, got, n, 7, -126))
-        return PATTERN_BF16;
-    if (locate_apart(expected, got, n) <= TINY)
-        return PATTERN_TINY;
-    return n > 1 && is_permuted(expected, got, n) ? PATTERN_PERMUTED : PATTERN_OTHER;
+    return PATTERN_OTHER;
+}
+
+// Patterns that are formulas with a tolerance: those of bench/compare.
+static status look_for_formula(const float *expected, const float *got, size_t n, location *l)
+{
+    double *wide = memory_array(size_times(4, n), sizeof *wide); // both rows, and room for two
+    if (!wide)
+        return memory_failed("a row to look at");
+    for (size_t i = 0; i < n; i++) {
+        wide[i] = (double)expected[i];
+        wide[n + i] = (double)got[i];
+    }
+    const patterns_finding f = patterns_find(wide, wide + n, n, false, wide + 2 * n);
+    memory_free(wide);
+    l->pattern = f.kind == PATTERNS_PRECISION ? PATTERN_SHORTER
+                 : f.kind == PATTERNS_MEMORY  ? PATTERN_MEMORY
+                                              : PATTERN_OTHER;
+    if (l->pattern == PATTERN_SHORTER)
+        snprintf(l->evidence, sizeof l->evidence,
+                 "every element is one of %s%s, in steps of %.2g at the largest", f.format,
+                 f.truncated ? ", rounded towards zero" : "", f.quantum);
+    else if (l->pattern == PATTERN_MEMORY)
+        snprintf(l->evidence, sizeof l->evidence, "%zu of %zu elements hold 0x%08" PRIx32,
+                 f.elements, n, f.bits);
+    return NULL;
+}
+
+// Whether the scores of a head of size D are sqrt(D) times what they should be, or one in so many.
+static bool is_scaled(const trace_row *expected, const trace_row *got, size_t D, location *l)
+{
+    const double factor = (double)got->values[0] / (double)expected->values[0],
+                 root = sqrt((double)D);
+    const double right = factor > 1 ? root : 1 / root;
+    for (size_t i = 0; i < got->n; i++)
+        if (!(fabs((double)got->values[i] - right * (double)expected->values[i]) <=
+              0x1p-20 * fabs((double)got->values[i])))
+            return false;
+    l->pattern = PATTERN_FACTOR;
+    snprintf(l->evidence, sizeof l->evidence,
+             "every score is %.4g times what it should be: %ssqrt(%zu)", right,
+             right < 1 ? "1/" : "", D);
+    return true;
+}
+
+// Sorts the rows in the end.
+static status look_at_values(size_t D, trace_row *expected, trace_row *got, location *l)
+{
+    const size_t n = got->n;
+    status s = NULL;
+    l->pattern = look_at_row(expected->values, got->values, n);
+    if (l->pattern == PATTERN_OTHER && l->apart <= TINY)
+        l->pattern = PATTERN_TINY;
+    if (l->pattern == PATTERN_OTHER && l->at.stage == STAGE_SCORES && D > 1 &&
+        is_scaled(expected, got, D, l))
+        return NULL;
+    if (l->pattern == PATTERN_OTHER)
+        s = look_for_formula(expected->values, got->values, n, l);
+    if (l->pattern == PATTERN_OTHER && n > 1 && is_permuted(expected->values, got->values, n))
+        l->pattern = PATTERN_PERMUTED;
+    return s;
 }
 
 static void count_elements(location *l, const trace_row *expected, const trace_row *got)
@@ -180,124 +219,214 @@ static void count_elements(location *l, const trace_row *expected, const trace_r
         }
 }
 
-static void find_pattern(const trace *judge, const trace *tested, location *l, trace_row *expected,
-                         trace_row *got)
+// What `at` holds, as far as it is not where `from` is: "K of position 1, layer 2".
+static void describe_copy(location *l)
 {
+    const place *p = &l->copy_of;
+    char in_layer[32] = "", in_head[32] = "";
+    if (p->layer != l->at.layer && p->layer >= 0)
+        snprintf(in_layer, sizeof in_layer, ", layer %d", p->layer);
+    if (p->head != l->at.head && p->head >= 0)
+        snprintf(in_head, sizeof in_head, ", head %d", p->head);
+    const char *name = p->stage == STORED_K || p->stage == STAGE_STORED_K ? "K"
+                       : p->stage == STORED_V || p->stage == STAGE_STORED_V
+                           ? "V"
+                           : place_stage_name(p->stage);
+    snprintf(l->evidence, sizeof l->evidence,
+             "it holds %s of position %zu%s%s, exact to the last bit", name, p->position, in_layer,
+             in_head);
+}
+
+static status find_pattern(const trace *judge, const trace *tested, location *l,
+                           trace_row *expected, trace_row *got)
+{
+    status s = NULL;
     count_elements(l, expected, got);
-    if (tested->drafted[l->at.position])
+    if (tested->drafted[l->at.position]) {
         l->pattern = PATTERN_STALE;
-    else if (expected->n != got->n)
+    } else if (expected->n != got->n) {
         l->pattern = PATTERN_LENGTH;
-    else if (find_copy(judge, tested, &l->at, &l->copy_of))
+        snprintf(l->evidence, sizeof l->evidence, "%zu key%s seen, %zu expected", got->n,
+                 got->n == 1 ? "" : "s", expected->n);
+    } else if (find_copy(judge, tested, &l->at, &l->copy_of)) {
         l->pattern = PATTERN_COPY;
-    else
-        l->pattern = look_at_row(expected->values, got->values, got->n);
+        describe_copy(l);
+    } else {
+        s = look_at_values(config_head_size(&judge->m->config), expected, got, l);
+    }
     if (l->pattern == PATTERN_TINY && l->logits_apart <= GROWN)
         l->kind = LOCATED_ROUNDING;
     else
-        l->kind = l->pattern == PATTERN_FP16 || l->pattern == PATTERN_BF16 ? LOCATED_PRECISION
-                                                                           : LOCATED_BUG;
+        l->kind = l->pattern == PATTERN_SHORTER ? LOCATED_PRECISION : LOCATED_BUG;
+    return s;
 }
 
-static bool is_stored(int s)
+// A later call of the same way, by the same decoder, without drafts, for more than `position` + 1
+// tokens; the failing one if there is none.
+static size_t later_move(const location *l, size_t position)
 {
-    return s == STORED_K || s == STORED_V || s == STAGE_STORED_K || s == STAGE_STORED_V;
+    const way *w = l->path;
+    size_t later = l->failing;
+    for (size_t i = l->failing + 1; !w->independent && i < w->n && i <= l->failing + 8; i++)
+        if (w->moves[i].T > position + 1 && w->moves[i].kept == w->moves[i].T &&
+            w->moves[i].decoder == w->moves[l->failing].decoder)
+            later = i;
+    return later;
 }
 
-// Classic bugs by where they are first seen and what that looks like (notes/06-bugs.md).
-static const char *suspects(const location *l, const way *w)
+// Whether what belongs to l's place lies in the next one, after a later call: what is stored one
+// slot late leaves the first slot empty.
+static status look_at_next(const trace *judge, location *l)
 {
-    static const char shared[] =
-        "static or global state, which two decoders share: a row of one overwritten by the other";
-    static const char *const stored[PATTERNS] = {
-        [PATTERN_STALE] = "rows kept from a text that has changed: rejected drafts not rolled "
-                          "back, or a cache not reset",
-        [PATTERN_COPY] = "a wrong stride or index: one row, head or layer stored in another's "
-                         "place, or K and V swapped",
-        [PATTERN_NAN] = "memory that was never written, or another type's bits",
-        [PATTERN_ZEROS] = "the length advanced, but K or V never written",
-        [PATTERN_FRESH] =
-            "the length advanced, but K or V never written, or stored before they were computed",
-        [PATTERN_PERMUTED] = "a layout taken for another: strides of a view assumed contiguous",
-        [PATTERN_FP16] = "a cache kept in binary16",
-        [PATTERN_BF16] = "a cache kept in bfloat16",
-        [PATTERN_OTHER] = "a row overwritten, left from a draft, stored before it was final, or "
-                          "read as another type",
-    };
-    static const char *const anywhere[PATTERNS] = {
-        [PATTERN_STALE] = "rows kept from a text that has changed: rejected drafts not rolled "
-                          "back, or a cache not reset",
-        [PATTERN_LENGTH] = "a mask that lets a row see too many keys, or too few",
-        [PATTERN_NAN] = "unused memory read, or masking by zero (0 Inf is NaN)",
-        [PATTERN_ZEROS] = "a row that was never computed",
-        [PATTERN_FRESH] = "memory that was never written",
-        [PATTERN_SIGN] = "masking by zero: fma(0, v, -0) is +0",
-        [PATTERN_BEYOND] = "the last token evaluated twice: all of the text was held already, and "
-                           "it went in once more",
-        [PATTERN_TINY] = "another order of summation: a product that depends on the number of "
-                         "rows, a reduction left "
-                         "to the compiler, "
-                         "or another exp",
-    };
-    if (w->decoders == 2 && is_stored(l->at.stage) && l->pattern == PATTERN_OTHER)
-        return shared;
-    const char *known = is_stored(l->at.stage) ? stored[l->pattern] : anywhere[l->pattern];
-    if (known)
-        return known;
-    switch (l->at.stage) {
-    case STAGE_EMBED:
-        return "positions that miscount the past: off by one, starting from 0 again, or the last "
-               "token evaluated twice";
-    case STAGE_SEES:
-        return "a mask that lets a row see other rows: a window that slides by another step, or "
-               "rows that were dropped too early";
-    case STAGE_SCORES:
-        return "keys of another layer, head or row, or a scale forgotten";
-    case STAGE_SOFTMAX:
-        return "a causal mask that is misaligned: off by one, or top-left when queries are fewer "
-               "than keys";
-    case STAGE_ATTEND:
-        return "values of another layer, head or row";
-    default:
-        return "another input: a step left out or done twice, another token's row, another layer's "
-               "weights";
+    const size_t later = later_move(l, l->at.position), T = l->path->moves[later].T;
+    place next = l->at;
+    next.position++;
+    if (next.position >= T)
+        return NULL;
+    trace t = {0};
+    status s = trace_create(judge->m, T, false, &t);
+    if (!s)
+        s = trace_run(&t, l->path, later, NULL, NULL, 0);
+    l->late = !s && digest(&t, next.position, trace_slot(&t, &next)) ==
+                        digest(judge, l->at.position, trace_slot(judge, &l->at));
+    if (l->late)
+        snprintf(l->evidence, sizeof l->evidence,
+                 "position %zu holds what belongs here, exact to the last bit", next.position);
+    trace_free(&t);
+    return s;
+}
+
+// The position whose embedding, added to the token's, gives this row; -1 if none does.
+static long embedded_at(const model *m, int token, const float *row)
+{
+    const size_t C = m->config.C;
+    for (size_t t = 0; t < m->config.T; t++) {
+        const float *position = m->wpe + t * padded(C);
+        size_t c = 0;
+        while (c < C && linear_weight(&m->wte, c, (size_t)token) + position[c] == row[c])
+            c++;
+        if (c == C)
+            return (long)t;
     }
+    return -1;
+}
+
+// The row of embeddings at `position` in move `last` of l's way: where it is embedded, or -1.
+static status find_embedded(const model *m, const location *l, size_t last, size_t position,
+                            long *found)
+{
+    const move *mv = &l->path->moves[last];
+    const place at = {position, -1, -1, STAGE_EMBED};
+    int *room = memory_array(mv->T, sizeof *room);
+    trace_row row = {0};
+    trace t = {0};
+    status s = room ? trace_create(m, mv->T, false, &t) : memory_failed("the tokens");
+    *found = -1;
+    if (!s)
+        s = trace_run(&t, l->path, last, &at, &row, 1);
+    if (!s && row.values && row.n == m->config.C)
+        *found = embedded_at(m, ways_ids(mv, m->config.V, room)[position], row.values);
+    trace_free(&t);
+    memory_free(row.values);
+    memory_free(room);
+    return s;
+}
+
+// Which position went into a wrong row of embeddings, and whether a later row is wrong by as much:
+// a count that is off by one keeps its distance, one that starts from 0 again does not.
+static status look_at_positions(const model *m, location *l)
+{
+    const way *w = l->path;
+    const size_t p = l->at.position;
+    long first, second = -1;
+    const size_t later = later_move(l, p), q = w->moves[later].T - 1;
+    status s = find_embedded(m, l, l->failing, p, &first);
+    if (s || first < 0 || first == (long)p)
+        return s;
+    if (later != l->failing)
+        s = find_embedded(m, l, later, q, &second);
+    if (second < 0) {
+        snprintf(l->evidence, sizeof l->evidence, "right token, wrong position %ld", first);
+        return s;
+    }
+    snprintf(l->evidence, sizeof l->evidence,
+             "right token, wrong position %ld; later, position %ld for %zu", first, second, q);
+    l->shifted = (long)q - second == (long)p - first;
+    l->restarts = !l->shifted && second < (long)q;
+    return s;
 }
 
 // Both rows once more, now with their values.
 static status fetch_rows(trace *judge, const subject *by, trace *tested, const way *w,
                          size_t failing, const place *at, trace_row *expected, trace_row *got)
 {
-    status s = trace_judge(judge, by, at, expected, 1);
+    status s = trace_judge(judge, by, w->moves[failing].ids, at, expected, 1);
     if (!s)
         s = trace_run(tested, w, failing, at, got, 1);
-    return !s && (!expected->values || !got->values) ? memory_failed("a row to look at") : s;
+    return !s && ((!expected->values && expected->n > 0) || (!got->values && got->n > 0))
+               ? memory_failed("a row to look at")
+               : s;
 }
 
-static status locate_between(trace *judge, const subject *by, trace *tested, const way *w,
-                             size_t failing, location *out)
+// What the first wrong row looks like.
+static status look_closely(trace *judge, const subject *by, trace *tested, location *l)
 {
     trace_row expected = {0}, got = {0};
-    status s = trace_judge(judge, by, NULL, NULL, 0);
-    if (!s)
-        s = trace_run(tested, w, failing, NULL, NULL, 0);
-    out->found = !s && (find_first(judge, tested, &out->at) || find_beyond(tested, out));
-    if (out->found && out->pattern != PATTERN_BEYOND) {
-        measure_extent(judge, tested, out);
-        s = fetch_rows(judge, by, tested, w, failing, &out->at, &expected, &got);
-        if (!s)
-            find_pattern(judge, tested, out, &expected, &got);
-    }
-    out->suspects = suspects(out, w);
+    measure_extent(judge, tested, l);
+    status s = fetch_rows(judge, by, tested, l->path, l->failing, &l->at, &expected, &got);
+    if (!s && (!expected.values || !got.values))
+        snprintf(l->evidence, sizeof l->evidence,
+                 "this row was not shown a second time: the calls are not repeatable");
+    else if (!s)
+        s = find_pattern(judge, tested, l, &expected, &got);
+    if (!s && (l->pattern == PATTERN_ZEROS || l->pattern == PATTERN_FRESH))
+        s = look_at_next(judge, l);
+    if (!s && l->at.stage == STAGE_EMBED && l->pattern == PATTERN_OTHER)
+        s = look_at_positions(judge->m, l);
     memory_free(expected.values);
     memory_free(got.values);
+    return s;
+}
+
+// Whether the tested decoder shows rows of embeddings, but fewer in its last call than it was asked
+// for logits.
+static bool computed_too_few(const trace *tested, size_t wanted)
+{
+    bool shows = false;
+    for (size_t position = 0; position < tested->T; position++)
+        shows = shows || digest(tested, position, 0);
+    return shows && tested->rows < wanted;
+}
+
+static status locate_between(trace *judge, const subject *by, trace *tested, location *out)
+{
+    const move *failing = &out->path->moves[out->failing];
+    status s = trace_judge(judge, by, failing->ids, NULL, NULL, 0);
+    if (!s)
+        s = trace_run(tested, out->path, out->failing, NULL, NULL, 0);
+    out->found = !s && (find_first(judge, tested, &out->at) || find_beyond(tested, out));
+    out->idle = !s &&
+                (!out->found || out->at.stage == STAGE_LNF || out->at.stage == STAGE_LOGITS) &&
+                computed_too_few(tested, failing->wanted);
+    if (out->found && out->pattern != PATTERN_BEYOND)
+        s = look_closely(judge, by, tested, out);
+    if (out->idle && tested->rows == 0)
+        snprintf(out->evidence, sizeof out->evidence,
+                 "no row was computed: all %zu were taken for held", failing->T);
+    else if (out->idle)
+        snprintf(out->evidence, sizeof out->evidence,
+                 "of %zu rows whose logits were asked for %zu were computed", failing->wanted,
+                 tested->rows);
+    location_suspect(out);
     return s;
 }
 
 status locate(const model *m, const subject *judge, const way *w, size_t failing,
               double logits_apart, location *out)
 {
-    *out = (location){.way = w->name,
+    *out = (location){.path = w,
+                      .failing = failing,
+                      .pattern = PATTERN_OTHER,
                       .context = w->moves[failing].T,
                       .logits_apart = logits_apart,
                       .kind = LOCATED_BUG};
@@ -306,103 +435,8 @@ status locate(const model *m, const subject *judge, const way *w, size_t failing
     if (!s)
         s = trace_create(m, out->context, false, &got);
     if (!s)
-        s = locate_between(&expected, judge, &got, w, failing, out);
+        s = locate_between(&expected, judge, &got, out);
     trace_free(&expected);
     trace_free(&got);
     return s;
-}
-
-static const char *const PATTERN_NAMES[PATTERNS] = {
-    [PATTERN_STALE] = "computed from a token that is gone",
-    [PATTERN_LENGTH] = "a row of another length",
-    [PATTERN_COPY] = "the row of another place",
-    [PATTERN_NAN] = "NaN or Inf",
-    [PATTERN_ZEROS] = "zeros",
-    [PATTERN_FRESH] = "never written",
-    [PATTERN_PERMUTED] = "the right numbers, permuted",
-    [PATTERN_FP16] = "every element rounded to binary16",
-    [PATTERN_BF16] = "every element rounded to bfloat16",
-    [PATTERN_SIGN] = "zeros of the other sign",
-    [PATTERN_TINY] = "spread and tiny",
-    [PATTERN_BEYOND] = "a row behind the end of the sequence",
-    [PATTERN_OTHER] = "other numbers",
-};
-
-static const char *const KIND_NAMES[] = {[LOCATED_ROUNDING] = "rounding",
-                                         [LOCATED_PRECISION] = "reduced precision",
-                                         [LOCATED_BUG] = "bug"};
-
-// "layer 2, cached k, position 17, head 0", without what does not apply. Returns text.
-static const char *describe(const place *p, char text[96])
-{
-    int used = p->layer < 0 ? 0 : snprintf(text, 96, "layer %d, ", p->layer);
-    used += snprintf(text + used, 96 - (size_t)used, "%s, position %zu", place_stage_name(p->stage),
-                     p->position);
-    if (p->head >= 0)
-        snprintf(text + used, 96 - (size_t)used, ", head %d", p->head);
-    return text;
-}
-
-void location_print(const location *l, FILE *f)
-{
-    char text[96];
-    if (!l->found) {
-        fprintf(f,
-                "located: no observable row differs before the logits (reached %s): the decoder "
-                "shows too little\n",
-                l->way);
-        return;
-    }
-    numeric_bits32 a = {.f = l->expected}, b = {.f = l->got};
-    fprintf(f, "located: %s (context %zu, reached %s)\n", describe(&l->at, text), l->context,
-            l->way);
-    if (l->differing)
-        fprintf(f,
-                "  element %zu of %zu is %.9g (0x%08" PRIx32 "), should be %.9g (0x%08" PRIx32
-                "), %" PRIu64 " ulp apart\n  %zu elements of this row differ, by at most %.2g of "
-                "its largest; the logits by %.2g of "
-                "theirs\n",
-                l->element, l->n, (double)l->got, b.u, (double)l->expected, a.u,
-                numeric_ulps(l->expected, l->got), l->differing, l->apart, l->logits_apart);
-    fprintf(f, "  pattern: %s", PATTERN_NAMES[l->pattern]);
-    if (l->pattern == PATTERN_COPY)
-        fprintf(f, ": %s", describe(&l->copy_of, text));
-    if (l->positions)
-        fprintf(f, "; %zu of %zu position%s from here on differ%s at this stage", l->positions,
-                l->from_on, l->from_on == 1 ? "" : "s", l->positions == 1 ? "s" : "");
-    if (l->at.head >= 0)
-        fprintf(f, "; heads that differ in this row: %zu", l->heads);
-    fprintf(f, "\n  looks like: %s (notes/06-bugs.md)\n  kind: %s\n", l->suspects,
-            KIND_NAMES[l->kind]);
-}
-
-static json_t *place_json(const place *p)
-{
-    json_t *o = json_pack("{s:I, s:s}", "position", (json_int_t)p->position, "stage",
-                          place_stage_name(p->stage));
-    json_object_set_new(o, "layer", p->layer < 0 ? json_null() : json_integer(p->layer));
-    json_object_set_new(o, "head", p->head < 0 ? json_null() : json_integer(p->head));
-    return o;
-}
-
-static json_t *share_json(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-json_t *location_json(const location *l)
-{
-    if (!l->found)
-        return json_null();
-    numeric_bits32 a = {.f = l->expected}, b = {.f = l->got};
-    return json_pack(
-        "{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:o, s:s, s:s}",
-        "at", place_json(&l->at), "reached", l->way, "context", (json_int_t)l->context, "element",
-        (json_int_t)l->element, "elements", (json_int_t)l->n, "differing_elements",
-        (json_int_t)l->differing, "differing_heads", (json_int_t)l->heads, "differing_positions",
-        (json_int_t)l->positions, "expected_bits", (json_int_t)a.u, "got_bits", (json_int_t)b.u,
-        "ulps", (json_int_t)numeric_ulps(l->expected, l->got), "row_apart", share_json(l->apart),
-        "logits_apart", share_json(l->logits_apart), "pattern", PATTERN_NAMES[l->pattern],
-        "copy_of", l->pattern == PATTERN_COPY ? place_json(&l->copy_of) : json_null(), "suspects",
-        l->suspects, "kind", KIND_NAMES[l->kind]);
 }

@@ -21,8 +21,9 @@ typedef enum pattern {
     PATTERN_FRESH,    // what memory holds in a plug-in's process before anyone writes it
                       // (PLUGIN_FILLING)
     PATTERN_PERMUTED, // the right numbers in the wrong order
-    PATTERN_FP16,     // each number rounded to binary16
-    PATTERN_BF16,     // each number rounded to bfloat16
+    PATTERN_SHORTER,  // each number is one of a shorter format, and near the right one
+    PATTERN_MEMORY,   // the same byte again and again: memory freed, or never written
+    PATTERN_FACTOR,   // each number multiplied by sqrt(D), or divided by it
     PATTERN_SIGN,     // zeros of the other sign
     PATTERN_TINY,     // differences of a few units in the last place, spread over the row
     PATTERN_BEYOND,   // no row differs, but one was computed at or behind the end of the sequence
@@ -45,16 +46,25 @@ typedef struct location {
     place copy_of; // for PATTERN_COPY
     located kind;
     const char *suspects; // classic bugs that look like this
-    const char *way;      // how the context was reached
-    size_t context;
+    char evidence[160];   // what was seen of it, as a sentence; or empty
+    bool late;            // stored one slot behind its own
+    bool shifted;         // positions are off by the same in all rows,
+    bool restarts;        // or start from 0 again
+    bool idle;            // the last call computed fewer rows than it was asked for
+    const way *path;      // how the context was reached, borrowed: by moves 0..failing
+    size_t failing, context;
 } location;
 
-// Runs the judge on the fixed sequence and w's moves 0..failing under observation, and finds the
-// first difference by position, then layer, stage, head, element. logits_apart: of the row of
+// Runs the judge on the failing move's text and w's moves 0..failing under observation, and finds
+// the first difference by position, then layer, stage, head, element. logits_apart: of the row of
 // logits that failed, by locate_apart; 0 where they agree.
 status locate(const model *m, const subject *judge, const way *w, size_t failing,
               double logits_apart, location *out);
 
+// Sets l->suspects from the rest.
+void location_suspect(location *l);
+
+// In lines of 80 columns.
 void location_print(const location *l, FILE *f);
 json_t *location_json(const location *l); // the caller's; NULL if out of memory
 

@@ -8,13 +8,24 @@
 // The slots of a layer: rows that stand alone, and rows of each head, in the order of computation.
 static const struct {
     int stage;
-    bool per_head;
-} LAYER[] = {{STAGE_LN1, false},   {STAGE_Q, false},       {STAGE_K, false},
-             {STAGE_V, false},     {STAGE_STORED_K, true}, {STAGE_STORED_V, true},
-             {STORED_K, true},     {STORED_V, true},       {STAGE_SEES, true},
-             {STAGE_SCORES, true}, {STAGE_SOFTMAX, true},  {STAGE_ATTEND, true},
-             {STAGE_PROJ, false},  {STAGE_LN2, false},     {STAGE_FC, false},
-             {STAGE_GELU, false},  {STAGE_FCPROJ, false}};
+    enum { ROW, KV_HEAD, HEAD } per; // one row, or one of each K/V head or query head
+} LAYER[] = {{STAGE_LN1, ROW},
+             {STAGE_Q, ROW},
+             {STAGE_K, ROW},
+             {STAGE_V, ROW},
+             {STAGE_STORED_K, KV_HEAD},
+             {STAGE_STORED_V, KV_HEAD},
+             {STORED_K, KV_HEAD},
+             {STORED_V, KV_HEAD},
+             {STAGE_SEES, KV_HEAD},
+             {STAGE_SCORES, HEAD},
+             {STAGE_SOFTMAX, HEAD},
+             {STAGE_ATTEND, HEAD},
+             {STAGE_PROJ, ROW},
+             {STAGE_LN2, ROW},
+             {STAGE_FC, ROW},
+             {STAGE_GELU, ROW},
+             {STAGE_FCPROJ, ROW}};
 enum { LAYER_STAGES = sizeof LAYER / sizeof *LAYER };
 
 const char *place_stage_name(int s)
@@ -22,11 +33,16 @@ const char *place_stage_name(int s)
     return s == STORED_K ? "cached k" : s == STORED_V ? "cached v" : stage_name((stage)s);
 }
 
+static size_t slots_of(const config *c, size_t i)
+{
+    return LAYER[i].per == ROW ? 1 : LAYER[i].per == HEAD ? c->H : config_kv_heads(c);
+}
+
 static size_t layer_slots(const config *c)
 {
     size_t n = 0;
     for (size_t i = 0; i < LAYER_STAGES; i++)
-        n += LAYER[i].per_head ? c->H : 1;
+        n += slots_of(c, i);
     return n;
 }
 
@@ -39,7 +55,7 @@ size_t trace_slot(const trace *t, const place *p)
         return t->slots - (p->stage == STAGE_LNF ? 2 : 1);
     size_t slot = 1 + (size_t)p->layer * layer_slots(c);
     for (size_t i = 0; LAYER[i].stage != p->stage; i++)
-        slot += LAYER[i].per_head ? c->H : 1;
+        slot += slots_of(c, i);
     return slot + (p->head > 0 ? (size_t)p->head : 0);
 }
 
@@ -52,10 +68,10 @@ place trace_place(const trace *t, size_t position, size_t slot)
         return (place){position, -1, -1, slot == t->slots - 2 ? STAGE_LNF : STAGE_LOGITS};
     place p = {position, (int)((slot - 1) / layer_slots(c)), -1, 0};
     size_t rest = (slot - 1) % layer_slots(c), i = 0;
-    for (size_t width; rest >= (width = LAYER[i].per_head ? c->H : 1); i++)
+    for (size_t width; rest >= (width = slots_of(c, i)); i++)
         rest -= width;
     p.stage = LAYER[i].stage;
-    p.head = LAYER[i].per_head ? (int)rest : -1;
+    p.head = LAYER[i].per != ROW ? (int)rest : -1;
     return p;
 }
 
@@ -108,6 +124,7 @@ static void watch(void *user, stage s, int l, int head, size_t position, const f
                   size_t n)
 {
     trace *t = user;
+    t->rows += s == STAGE_EMBED;
     if (position >= t->end)
         t->beyond = position + 1;
     if (position >= t->T)
@@ -128,8 +145,10 @@ static status record_cache(trace *t, const decoder_api *api, const decoder *d, s
     float *kv = memory_array(2 * D, sizeof *kv);
     status s = kv ? NULL : memory_failed("a key and a value");
     for (size_t position = 0; !s && position < n && position < t->T; position++)
-        for (size_t l = 0; !s && l < c->L && api->holds(d, l, 0, position); l++)
-            for (size_t h = 0; !s && h < c->H; h++) {
+        for (size_t l = 0; !s && l < c->L; l++)
+            for (size_t h = 0; !s && h < config_kv_heads(c); h++) {
+                if (!api->holds(d, l, h, position))
+                    continue;
                 s = api->read_kv(d, l, h, position, kv, kv + D);
                 if (s)
                     break;
@@ -140,22 +159,39 @@ static status record_cache(trace *t, const decoder_api *api, const decoder *d, s
     return s;
 }
 
-// d[0] is watched; d[1] takes turns with it where the way has two.
+// A decoder made anew; the one whose move comes last is watched.
+static status renew(trace *t, const way *w, size_t last, size_t which, decoder *d[2])
+{
+    if (d[which])
+        w->by->api->destroy(d[which]);
+    d[which] = NULL;
+    status s = subject_create(w->by, t->m, w->T_max, &d[which]);
+    if (!s && which == w->moves[last].decoder && w->by->api->observe)
+        w->by->api->observe(d[which], watch, t);
+    return s;
+}
+
 static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
 {
-    int *ids = memory_array(w->T_max, sizeof *ids);
-    status s = ids ? NULL : memory_failed("the tokens");
+    int *room = memory_array(w->T_max, sizeof *room);
+    status s = room ? NULL : memory_failed("the tokens");
     const float *logits;
     for (size_t i = 0; !s && i <= last; i++) {
         const move *m = &w->moves[i];
-        ways_ids(m, t->m->config.V, ids);
+        const int *ids = ways_ids(m, t->m->config.V, room);
         t->kept = m->kept;
         t->end = m->T;
+        t->rows = 0;
+        if (m->renew)
+            s = renew(t, w, last, m->decoder, d);
         if (m->reset)
-            w->by->api->reset(d[i % w->decoders]);
-        s = w->by->api->step(d[i % w->decoders], ids, m->T, m->wanted, &logits);
+            w->by->api->reset(d[m->decoder]);
+        if (!s)
+            s = w->by->api->step(d[m->decoder], ids, m->T, m->wanted, &logits);
+        if (m->refused)
+            s = NULL;
     }
-    memory_free(ids);
+    memory_free(room);
     return s;
 }
 
@@ -168,17 +204,16 @@ status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace
     decoder *d[2] = {NULL, NULL};
     const decoder_api *api = w->by->api;
     status s = NULL;
+    const size_t watched = w->moves[last].decoder;
     for (size_t i = 0; !s && i < w->decoders; i++)
-        s = subject_create(w->by, t->m, w->T_max, &d[i]);
-    if (!s && api->observe)
-        api->observe(d[0], watch, t);
+        s = renew(t, w, last, i, d);
     if (!s)
         s = make_moves(t, w, last, d);
-    if (d[1])
-        api->destroy(d[1]);
+    if (d[1 - watched]) // before the cache is looked into: it may not hold what the other one frees
+        api->destroy(d[1 - watched]);
     if (!s && !t->judge && api->holds && api->read_kv)
-        s = record_cache(t, api, d[0], w->moves[last].T);
-    if (d[0])
-        api->destroy(d[0]);
+        s = record_cache(t, api, d[watched], w->moves[last].T);
+    if (d[watched])
+        api->destroy(d[watched]);
     return s;
 }

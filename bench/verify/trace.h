@@ -38,6 +38,7 @@ typedef struct trace {
     bool *drafted;    // (T): the position was last computed from a draft's token
     bool judge;       // what a cache should hold follows from k and v
     size_t beyond; // 1 + a position at or behind the end of the sequence that was computed; 0: none
+    size_t rows;   // embedded in the move at hand; after a run, in its last
     // While a pass runs: what is to be copied out.
     size_t kept, end;    // of the move at hand
     const place *wanted; // (wanting)
@@ -51,9 +52,9 @@ void trace_free(trace *t);
 size_t trace_slot(const trace *t, const place *p);
 place trace_place(const trace *t, size_t position, size_t slot);
 
-// Makes the moves 0..last of w on fresh decoders of w->by, watches the first, and fills the
-// digests; keys and values held at the end too. Rows `wanted` are copied out to found[i]; free
-// their values. Positions at or behind T are left out.
+// Makes the moves 0..last of w on fresh decoders of w->by, watches the one that makes the last, and
+// fills the digests; keys and values held at the end too. Rows `wanted` are copied out to found[i];
+// free their values. Positions at or behind T are left out.
 status trace_run(trace *t, const way *w, size_t last, const place *wanted, trace_row *found,
                  size_t wanting);
 

@@ -1,6 +1,7 @@
 // Every way of reaching a context: what is computed, held and compared.
 #include "bench/verify/verification.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "bench/verify/locate.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
-#include "common/kv/keep.h"
+#include "common/kv/keep/keep.h"
 
 static status plan(verification *v)
 {
@@ -25,7 +26,7 @@ static status plan(verification *v)
     if (s || !v->tasks)
         return s ? s : memory_failed("the tasks of verify");
     for (size_t w = 0; w < WAYS; w++) // the runs that go on first: they take longest
-        if (!v->ways[w].independent)
+        if (!v->ways[w].independent && w != RANDOM_WALK)
             v->tasks[v->n_tasks++] = (task){w, 0, v->ways[w].n};
     for (size_t w = 0; w < WAYS; w++)
         for (size_t i = 0; v->ways[w].independent && i < v->ways[w].n; i++)
@@ -39,7 +40,7 @@ static size_t held(const way *w, size_t i)
 {
     if (i < w->decoders || w->moves[i].reset || w->independent)
         return 0;
-    const move *a = &w->moves[i - w->decoders], *b = &w->moves[i];
+    const move *a = &w->moves[i - w->decoders], *b = &w->moves[i]; // decoders take turns
     return a->kept == b->kept ? size_min(a->T, b->T) : size_min(a->kept, b->kept);
 }
 
@@ -49,7 +50,7 @@ static double move_work(const verification *v, const way *w, size_t i)
 {
     const size_t before = held(w, i), T = w->moves[i].T;
     const config *c = &v->m->config;
-    return cost_multiply_adds(c, before < T ? before : T - 1, T) +
+    return cost_multiply_adds(c, NULL, before < T ? before : T - 1, T) +
            20.0 * (double)c->L * cost_layer_row(c);
 }
 
@@ -91,9 +92,56 @@ static size_t rows_held(const decoder_api *api, const decoder *d, size_t l, size
 
 enum { OFTEN = 256 }; // tokens up to which every step is checked; beyond, every so many
 
+// The same under heavy, where it differs by head. Of drafts, whose recompute is not at hand, only
+// how many rows they leave is known. Returns whether they are right.
+static bool check_kept(verification *v, const way *w, const decoder *d, size_t l, size_t head,
+                       size_t T, bool drafted, const char *call)
+{
+    const kv_spec *spec = &v->tested->kv;
+    const decoder_api *api = w->by->api;
+    const size_t n = rows_held(api, d, l, head, v->last),
+                 right = size_min(T, spec->recent + spec->heavy);
+    char text[sizeof v->lengths];
+    if (n == right && (drafted || kept_same(&v->kept, api, d, l, head, T, v->last)))
+        return true;
+    if (n == right)
+        snprintf(text, sizeof text,
+                 "layer %zu, head %zu holds other rows than row %zu, after %s (%s)", l, head, T,
+                 call, w->name);
+    else
+        snprintf(text, sizeof text, "layer %zu, head %zu holds %zu row%s, not %zu, after %s (%s)",
+                 l, head, n, n == 1 ? "" : "s", right, call, w->name);
+#pragma omp critical(kept)
+    {
+        v->evicted = v->lengths[0] ? v->evicted : n == right;
+        keep_text(v->lengths, sizeof v->lengths, text);
+    }
+    return false;
+}
+
+// What a wrong number of rows looks like, `n` where there should be `right`.
+static const char *suspects_of_length(const decoder_api *api, const decoder *d, const config *c,
+                                      size_t n, size_t right, size_t T, size_t last)
+{
+    for (size_t l = 0; l < c->L; l++)
+        for (size_t head = 0; head < config_kv_heads(c); head++)
+            if (rows_held(api, d, l, head, last) != n)
+                return "a length of its own in each layer or head, of which one was not advanced "
+                       "or trimmed";
+    if (T == 0)
+        return "a reset that does not forget, in all layers";
+    if (n + 1 == right)
+        return "a length that is one too few, in all layers";
+    if (n == right + 1)
+        return "a length that is one too many, in all layers";
+    return n > right ? "rows of a text that has changed, which were not trimmed, in all layers"
+                     : "rows not stored, not counted, or dropped too early, in all layers";
+}
+
 // Every layer and head must hold exactly the rows that the next row reads; or none ever: a decoder
 // that keeps nothing is right too.
-static void check_held(verification *v, const way *w, const decoder *d, size_t T, const char *call)
+static void check_held(verification *v, const way *w, const decoder *d, size_t T, bool drafted,
+                       const char *call)
 {
     const config *c = &v->m->config;
     const decoder_api *api = w->by->api;
@@ -105,16 +153,27 @@ static void check_held(verification *v, const way *w, const decoder *d, size_t T
     if (T > 0 && rows_held(api, d, 0, 0, v->last) == 0)
         return;
     for (size_t l = 0; l < c->L; l++)
-        for (size_t head = 0; head < c->H; head++) {
+        for (size_t head = 0; head < config_kv_heads(c); head++) {
+            if (v->tested->kv.keep == KV_HEAVY) {
+                if (!check_kept(v, w, d, l, head, T, drafted, call))
+                    return;
+                continue;
+            }
             const size_t wrong = first_wrong(api, d, l, head, see, T, v->last);
             if (wrong == v->last)
                 continue;
             char text[sizeof v->lengths];
+            const size_t n = rows_held(api, d, l, head, v->last), right = softmax_count(see) - 1;
             snprintf(text, sizeof text,
-                     "layer %zu holds %zu rows, not %zu, after %s (%s): row %zu %s", l,
-                     rows_held(api, d, l, head, v->last), softmax_count(see) - 1, call, w->name,
-                     wrong, api->holds(d, l, head, wrong) ? "should be gone" : "is missing");
-            keep_text(v->lengths, sizeof v->lengths, text);
+                     "layer %zu holds %zu row%s, not %zu, after %s (%s): row %zu %s", l, n,
+                     n == 1 ? "" : "s", right, call, w->name, wrong,
+                     api->holds(d, l, head, wrong) ? "should be gone" : "is missing");
+            const char *like = suspects_of_length(api, d, c, n, right, T, v->last);
+#pragma omp critical(kept)
+            {
+                v->lengths_like = v->lengths[0] ? v->lengths_like : like;
+                keep_text(v->lengths, sizeof v->lengths, text);
+            }
             return;
         }
 }
@@ -161,22 +220,25 @@ static void compare_logits(verification *v, size_t w, size_t i, const float *log
 }
 
 // `watched`: the way's first decoder, whose logits are compared.
-static status make_move(verification *v, size_t which, size_t i, decoder *d, bool watched, int *ids)
+static status make_move(verification *v, size_t which, size_t i, decoder *d, bool watched,
+                        int *room)
 {
     const way *w = &v->ways[which];
     const move *m = &w->moves[i];
     const float *logits;
-    ways_ids(m, v->m->config.V, ids);
+    const int *ids = ways_ids(m, v->m->config.V, room);
     if (m->reset) {
         w->by->api->reset(d);
-        check_held(v, w, d, 0, "a reset");
+        check_held(v, w, d, 0, false, "a reset");
     }
     status s = w->by->api->step(d, ids, m->T, m->wanted, &logits);
+    if (m->refused) // the random walk says so if it was not
+        return NULL;
     if (s)
         return s;
     if (watched)
         compare_logits(v, which, i, logits);
-    check_held(v, w, d, m->T, "a step");
+    check_held(v, w, d, m->T, m->kept < m->T, "a step");
     advance(v, move_work(v, w, i));
     return NULL;
 }
@@ -268,7 +330,7 @@ static status run_task(verification *v, const task *t, worker *own)
     if (counted)
         v->tested->api->observe(d, count_rows, &v->rows_computed);
     for (size_t i = t->first; !s && i < t->first + t->n; i++) {
-        const bool first = w->decoders == 1 || i % 2 == 0;
+        const bool first = w->moves[i].decoder == 0;
         s = make_move(v, t->way, i, first ? d : own->other, first, own->ids);
     }
     if (counted)
@@ -314,13 +376,15 @@ static void worker_free(const verification *v, worker *own)
 static status take_expected(verification *v)
 {
     const size_t V = v->m->config.V;
-    const move whole = {v->last, v->last, v->last, false};
+    const move whole = {.kept = v->last, .T = v->last, .wanted = v->last};
     worker own = {.ids = memory_array(v->last, sizeof *own.ids)};
     const float *logits;
     status s =
         own.ids ? subject_create(v->judge, v->m, v->last, &own.judge) : memory_failed("the tokens");
     if (!s) {
         ways_ids(&whole, V, own.ids);
+        if (v->kept.digest)
+            v->judge->api->observe(own.judge, kept_watch, &v->kept);
         s = v->judge->api->step(own.judge, own.ids, v->last, v->last, &logits);
     }
     if (!s)
@@ -372,6 +436,8 @@ status verification_run(const model *m, const subject *judge, const subject *tes
                           .n = n,
                           .last = contexts[n - 1]};
     status s = plan(out);
+    if (!s && judge->api->observe)
+        s = kept_create(&m->config, &tested->kv, out->last, &out->kept);
     if (!s)
         s = take_expected(out);
     if (s)
@@ -380,9 +446,28 @@ status verification_run(const model *m, const subject *judge, const subject *tes
     return run_tasks(out);
 }
 
+status verification_walk(verification *v, const bench_options *o)
+{
+    way *w = &v->ways[RANDOM_WALK];
+    const size_t calls = o->budget > 0 ? (size_t)ceil(o->budget) : walk_calls(&v->m->config);
+    status s = walk_run(v->m, v->judge, o->seed, calls, w, &v->walked);
+    const outcome *f = &v->walked.found;
+    v->logits[RANDOM_WALK] = (finding){.compared = f->compared,
+                                       .differing = f->differing,
+                                       .move = f->move,
+                                       .position = f->position,
+                                       .index = f->index,
+                                       .expected = f->expected,
+                                       .got = f->got,
+                                       .apart = f->apart};
+    return s;
+}
+
 void verification_free(verification *v)
 {
+    program_free_ids(&v->ways[RANDOM_WALK]);
     ways_free(v->ways);
+    kept_free(&v->kept);
     memory_free(v->expected);
     memory_free(v->tasks);
     v->expected = NULL;
@@ -408,7 +493,7 @@ size_t verification_first(const verification *v, const finding **found)
 {
     size_t first = WAYS;
     *found = NULL;
-    for (size_t w = 0; w < WAYS; w++)
+    for (size_t w = 0; w < RANDOM_WALK; w++)
         if (v->logits[w].differing && (!*found || v->logits[w].position < (*found)->position)) {
             *found = &v->logits[w];
             first = w;
@@ -418,5 +503,9 @@ size_t verification_first(const verification *v, const finding **found)
             *found = &v->cache[w];
             first = w;
         }
+    if (!*found && v->logits[RANDOM_WALK].differing) {
+        *found = &v->logits[RANDOM_WALK];
+        first = RANDOM_WALK;
+    }
     return first;
 }

@@ -6,7 +6,8 @@
 #include <sha2.h>
 
 #include "bench/base/progress.h"
-#include "bench/verify/ways.h"
+#include "bench/verify/kept.h"
+#include "bench/verify/walk.h"
 
 // What one comparison found.
 typedef struct finding {
@@ -30,22 +31,31 @@ typedef struct verification {
     size_t n, last;                // how many, and the longest
     way ways[WAYS];
     float *expected; // (last, V): the judge's logits of all rows, from one step
+    kept_sets kept;  // under heavy: the rows that each of the judge's rows sees
     finding logits[WAYS], cache[WAYS];
+    walk walked;            // what goes wrong in it besides logits is in walked.found.fault
     uint64_t rows_computed; // by the subject, one by one; 0 where it does not show them
     task *tasks;
     size_t n_tasks;
     progress bar;
-    double done, work; // in multiply-adds
-    char error[512];   // of the first call that failed, on any thread
-    char lengths[256]; // the first row that is held or not held as it should be, or empty
+    double done, work;        // in multiply-adds
+    char error[512];          // of the first call that failed, on any thread
+    char lengths[256];        // the first row that is held or not held as it should be, or empty
+    const char *lengths_like; // which bug looks like that
+    bool weights_changed;     // since plugin_guard_weights
+    bool evicted;             // that says: as many rows as there should be, but others
     bool failed;
     char digest[SHA256_DIGEST_STRING_LENGTH]; // of the judge's logits at the contexts
 } verification;
 
-// Runs all ways on all cores; a plug-in on one. verification_free frees what there is, also after a
-// failure: one of a call, or of memory. Differences are no failure.
+// Runs all fixed ways on all cores; a plug-in on one. verification_free frees what there is, also
+// after a failure: one of a call, or of memory. Differences are no failure.
 status verification_run(const model *m, const subject *judge, const subject *tested,
                         const size_t *contexts, size_t n, verification *out);
+
+// The random walk, on one thread: drawn from o->seed, o->budget calls, or as many as suit the
+// model.
+status verification_walk(verification *v, const bench_options *o);
 void verification_free(verification *v);
 
 // What was compared and what differed, of all ways together but the judge's own.
@@ -56,7 +66,7 @@ finding verification_total(const finding findings[WAYS]);
 double verification_work(const verification *v);
 
 // Of all ways, the one that differs at the shortest context, and its finding; WAYS if none does.
-// Logits come before the cache.
+// Logits come before the cache, and what the fixed ways find before the random walk.
 size_t verification_first(const verification *v, const finding **found);
 
 #endif

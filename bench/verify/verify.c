@@ -3,7 +3,9 @@
 #include "bench/verify/verify.h"
 
 #include <inttypes.h>
+#include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench/base/contexts.h"
@@ -13,8 +15,13 @@
 #include "bench/verify/verification.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
-#include "common/math/numeric.h"
+#include "common/base/streams.h"
+#include "common/number/numeric.h"
+#include "common/text/utf8.h"
 #include "naive/naive.h"
+
+static const char CHANGED[] =
+    "the model's weights are not what they were before the plug-in ran: work on a copy";
 
 static const char USAGE[] =
     "build/bench verify [options]: compares a decoder with a recompute under the same spec, bit "
@@ -22,11 +29,16 @@ static const char USAGE[] =
     "Exit status 0: no difference; 1: a difference, or an error; 2: usage.\n"
     "\n"
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
+    "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
     "selection of a large one\n" SUBJECT_USAGE "                                 default: kvcache\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
+    "  -l, --limit SECONDS            how long all calls together, and what is compared, may take\n"
+    "                                 (default: 100 times that)\n"
     "  -J, --judge SUBJECT            compare with this one's recompute (default: naive), under "
     "the spec of the other\n"
+    "  -s, --seed N                   of the random walk (default 0)\n"
+    "  -b, --budget CALLS             of the random walk (default: 50 to 2000, by the model)\n"
     "  -w, --work                     rows that are computed again are a failure too\n"
     "  -j, --json                     print one JSON object for each decoder instead\n";
 
@@ -37,7 +49,7 @@ static status select_contexts(const config *c, size_t **list, size_t *n)
     const double cheap = 4e12; // multiply-adds
     double work = 0;
     for (size_t t = 1; t <= c->T; t++)
-        work += cost_multiply_adds(c, 0, t);
+        work += cost_multiply_adds(c, NULL, 0, t);
     char text[512];
     int used = snprintf(text, sizeof text, "1-%zu", work <= cheap || c->T < 4 ? c->T : 2);
     for (size_t t = 16; work > cheap && t + 1 < c->T; t *= 2)
@@ -48,47 +60,111 @@ static status select_contexts(const config *c, size_t **list, size_t *n)
     return contexts_parse(text, c->T, list, n);
 }
 
-static void print_line(const char *who, const char *how, size_t contexts, const finding *f,
+// "differ" in few characters: the number up to 999, then the share.
+static const char *differing_text(const finding *f, char text[FORMAT_ROOM])
+{
+    const double share = 100 * (double)f->differing / (double)f->compared;
+    if (f->differing < 1000)
+        snprintf(text, FORMAT_ROOM, "%" PRIu64, f->differing);
+    else if (f->differing == f->compared)
+        snprintf(text, FORMAT_ROOM, "all");
+    else if (share < 1)
+        snprintf(text, FORMAT_ROOM, "<1 %%");
+    else
+        snprintf(text, FORMAT_ROOM, "%.0f %%", share < 99 ? share : 99.0);
+    return text;
+}
+
+static void print_line(const char *who, const char *how, size_t n, const char *of, const finding *f,
                        const char *what)
 {
     char compared[FORMAT_ROOM], differing[FORMAT_ROOM];
-    printf("  %-8s %-22s %5zu %-8s  %12s %s, %s differ\n", who, how, contexts,
-           contexts == 1 ? "context" : "contexts", format_whole(f->compared, compared), what,
-           format_whole(f->differing, differing));
+    printf("  %-8.8s %-21s %5zu %-8s %11s %s, %s differ\n", who, how, n, of,
+           format_whole(f->compared, compared), what, differing_text(f, differing));
 }
 
 static void print_first(const verification *v, size_t w, const finding *f)
 {
-    numeric_bits32 a = {.f = f->expected}, b = {.f = f->got};
+    const numeric_bits32 a = {.f = f->expected}, b = {.f = f->got};
+    char line[512];
     const bool logit = f == &v->logits[w];
-    printf("first difference: context %zu, reached %s, %s %zu: recomputed %.9g (0x%08" PRIx32
-           "), %s %.9g (0x%08" PRIx32 "), %" PRIu64 " ulp apart\n",
+    printf("first difference: context %zu, reached %s, %s %zu\n",
            logit ? f->position + 1 : v->ways[w].moves[f->move].T, v->ways[w].name,
-           logit ? "logit" : "channel of a key or value", f->index, (double)f->expected, a.u,
-           v->tested->name, (double)f->got, b.u, numeric_ulps(f->expected, f->got));
+           logit ? "logit" : "key/value channel", f->index);
+    snprintf(line, sizeof line, "recomputed %.9g (0x%08" PRIx32 "), %s %.9g (0x%08" PRIx32 ")",
+             (double)f->expected, a.u, v->tested->name, (double)f->got, b.u);
+    format_wrapped(stdout, " ", 4, line);
 }
 
-// The verdict in one line: whether it passed, and why not.
+// What the ways that differ have in common; NULL: nothing that is known.
+static const char *common_to_ways(const verification *v)
+{
+    bool wrong[WAYS], chunks = false;
+    size_t n = 0;
+    for (size_t w = 0; w < WAYS; w++) {
+        wrong[w] = v->logits[w].differing > 0;
+        n += wrong[w];
+        chunks = chunks || (wrong[w] && w > ONE_BY_ONE && w < FRESH);
+    }
+    if (wrong[ONE_BY_ONE] && v->logits[ONE_BY_ONE].position == 0)
+        return "at context 1 already: what one row alone computes, stores and sees, with no "
+               "other row before it";
+    if (n == 1 && wrong[BESIDE_ANOTHER])
+        return "beside another decoder only: the two share state";
+    if (n == (wrong[EDITED] ? 2 : 1) && wrong[ROLLED_BACK])
+        return "after rollbacks only: where the text changes, not where it grows";
+    if (n == 1 && wrong[EDITED])
+        return "after edits only: ids that changed in one place were taken for the same";
+    if (n == 1 && wrong[RANDOM_WALK])
+        return "in the random walk only: see its program of calls";
+    if (chunks && !wrong[ONE_BY_ONE])
+        return "not one by one: where one step computes several rows";
+    if (wrong[ONE_BY_ONE] && !wrong[FRESH])
+        return "not at once: where rows are used again, not where all are new";
+    return NULL;
+}
+
+// The verdict: whether it passed, and why not.
 static void print_verdict(const verification *v, bool passed)
 {
-    char a[FORMAT_ROOM], b[FORMAT_ROOM];
+    char a[FORMAT_ROOM], b[FORMAT_ROOM], c[FORMAT_ROOM], d[FORMAT_ROOM], text[512], kv[96];
     const finding logits = verification_total(v->logits), cache = verification_total(v->cache);
-    printf("verdict: %s: %s of %s logits", passed ? "PASS" : "FAIL",
-           format_whole(logits.differing, a), format_whole(logits.compared, b));
     if (cache.compared)
-        printf(" and %s of %s keys and values differ", format_whole(cache.differing, a),
-               format_whole(cache.compared, b));
+        snprintf(kv, sizeof kv, " and %s of %s keys and values differ",
+                 format_whole(cache.differing, c), format_whole(cache.compared, d));
+    snprintf(text, sizeof text, "%s: %s of %s logits%s%s%s%s%s%s", passed ? "PASS" : "FAIL",
+             format_whole(logits.differing, a), format_whole(logits.compared, b),
+             cache.compared ? kv : " differ; no keys and values were compared",
+             v->lengths[0] ? "; rows are held wrongly" : "",
+             v->walked.found.fault == FAULT_ACCEPTED ? "; wrong arguments were not refused"
+             : v->walked.found.fault == FAULT_FAILED ? "; a call failed in the random walk"
+                                                     : "",
+             v->logits[RECOMPUTED].differing ? "; the judge does not agree with itself" : "",
+             plugin_complaint() ? "; the floating-point environment was changed" : "",
+             v->weights_changed ? "; the weights were changed" : "");
+    format_wrapped(stdout, "verdict:", 2, text);
+    if (verification_work(v) <= 1)
+        return;
+    snprintf(text, sizeof text, "but %s rows were computed one by one where %s were needed: %s",
+             format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b),
+             v->rows_computed == v->ways[ONE_BY_ONE].n * (v->ways[ONE_BY_ONE].n + 1) / 2
+                 ? "this cache never hits"
+                 : "some are computed again");
+    format_wrapped(stdout, " ", 4, text);
+}
+
+// The shortest program of calls that the walk found to go wrong.
+static void print_program(const walk *w, const way *program, FILE *f)
+{
+    if (w->found.fault == FAULT_NONE)
+        return;
+    fprintf(f, "the random walk went wrong at call %zu of --seed %" PRIu64, w->calls, w->seed);
+    if (w->repeats)
+        fprintf(f, "; this is enough:\n");
     else
-        printf(" differ; keys and values are not shown");
-    printf("%s%s%s\n", v->lengths[0] ? "; rows are held wrongly" : "",
-           v->logits[RECOMPUTED].differing ? "; the judge does not agree with itself" : "",
-           plugin_complaint() ? "; the floating-point environment was changed" : "");
-    if (verification_work(v) > 1)
-        printf("  but %s rows were computed one by one where %s were needed: %s\n",
-               format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b),
-               v->rows_computed == v->ways[ONE_BY_ONE].n * (v->ways[ONE_BY_ONE].n + 1) / 2
-                   ? "this cache never hits"
-                   : "some are computed again");
+        fprintf(f, ", but not again with the same calls: not repeatable\n");
+    if (w->repeats)
+        program_print(program, &w->found, f);
 }
 
 static void print_report(const verification *v, bool passed)
@@ -96,24 +172,51 @@ static void print_report(const verification *v, bool passed)
     char a[FORMAT_ROOM], b[FORMAT_ROOM];
     const size_t V = v->m->config.V;
     const finding cache = verification_total(v->cache);
-    printf("verify %s on %s: contexts up to %zu, every bit of every number\n", v->tested->name,
-           model_label(v->m), v->last);
+    printf("verify %s on %s: contexts up to %zu, every bit\n", v->tested->name, model_label(v->m),
+           v->last);
     print_line(v->judge->api->name, "recomputed, the judge", v->logits[RECOMPUTED].compared / V,
-               &v->logits[RECOMPUTED], "logits");
-    for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
-        print_line(v->tested->api->name, v->ways[w].name, v->logits[w].compared / V, &v->logits[w],
-                   "logits");
+               "contexts", &v->logits[RECOMPUTED], "logits");
+    for (size_t w = RECOMPUTED + 1; w < RANDOM_WALK; w++)
+        print_line(v->tested->api->name, v->ways[w].name, v->logits[w].compared / V,
+                   v->logits[w].compared == V ? "context" : "contexts", &v->logits[w], "logits");
+    if (v->walked.calls > 0)
+        print_line(v->tested->api->name, v->ways[RANDOM_WALK].name, v->walked.calls, "calls",
+                   &v->logits[RANDOM_WALK], "logits");
     if (cache.compared)
-        print_line(v->tested->api->name, "keys and values held", v->last, &cache, "numbers");
+        print_line(v->tested->api->name, "keys and values held", v->last, "contexts", &cache,
+                   "numbers");
     else
-        printf("  %-8s does not show its keys and values: logits only\n", v->tested->api->name);
+        printf("  %-8.8s %s\n", v->tested->api->name,
+               !v->judge->api->observe ? "is compared in its logits only: the judge shows no more"
+               : v->tested->api->holds && v->tested->api->read_kv
+                   ? "says of no row that it is held: logits only"
+                   : "does not show its keys and values: logits only");
     if (v->rows_computed)
-        printf("  %-8s %-22s %12s computed, %s needed\n", v->tested->api->name, "rows, one by one",
-               format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b));
+        printf("  %-8.8s %-21s %11s computed, %s needed\n", v->tested->api->name,
+               "rows, one by one", format_whole(v->rows_computed, a),
+               format_whole(v->ways[ONE_BY_ONE].n, b));
     else
-        printf("  %-8s does not show which rows it computes\n", v->tested->api->name);
-    printf("  SHA-256 of the recomputed logits: %s\n", v->digest);
+        printf("  %-8.8s does not show which rows it computes\n", v->tested->api->name);
+    printf("  SHA-256 of the recomputed logits:\n    %s\n", v->digest);
     print_verdict(v, passed);
+}
+
+// The same as print_program prints, for programs; null where nothing went wrong, NULL where memory
+// did.
+static json_t *program_json(const verification *v)
+{
+    char *text = NULL;
+    size_t n;
+    if (v->walked.found.fault == FAULT_NONE)
+        return json_null();
+    FILE *f = open_memstream(&text, &n);
+    if (!f)
+        return NULL;
+    print_program(&v->walked, &v->ways[RANDOM_WALK], f);
+    fclose(f);
+    json_t *o = json_string(text);
+    free(text);
+    return o;
 }
 
 // Everything as one object: documented in notes/07-your-own-cache.md.
@@ -121,21 +224,30 @@ static json_t *report_json(const verification *v, bool passed, const location *l
 {
     json_t *ways = json_array();
     char spec[KV_NAME];
-    for (size_t w = RECOMPUTED + 1; w < WAYS; w++)
-        json_array_append_new(ways, json_pack("{s:s, s:I, s:I, s:I}", "reached", v->ways[w].name,
-                                              "contexts",
-                                              (json_int_t)(v->logits[w].compared / v->m->config.V),
-                                              "compared", (json_int_t)v->logits[w].compared,
-                                              "differing", (json_int_t)v->logits[w].differing));
+    bool whole = ways;
+    for (size_t w = RECOMPUTED + 1; whole && w < WAYS; w++)
+        whole = !json_array_append_new(
+            ways, json_pack("{s:s, s:I, s:I, s:I}", "reached", v->ways[w].name, "contexts",
+                            (json_int_t)(v->logits[w].compared / v->m->config.V), "compared",
+                            (json_int_t)v->logits[w].compared, "differing",
+                            (json_int_t)v->logits[w].differing));
     const finding cache = verification_total(v->cache);
+    if (!whole) {
+        json_decref(ways);
+        ways = NULL; // and json_pack fails
+    }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:s?, s:s?, s:s, s:o}", "model",
-        model_label(v->m), "judge", v->judge->api->name, "decoder", v->tested->api->name, "kv",
-        kv_name(&v->tested->kv, spec), "identical", passed, "ways", ways, "cache", "compared",
-        (json_int_t)cache.compared, "differing", (json_int_t)cache.differing, "rows", "computed",
-        (json_int_t)v->rows_computed, "needed", (json_int_t)v->ways[ONE_BY_ONE].n, "length",
-        v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(),
-        "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
+        "{s:o, s:o, s:o, s:o, s:b, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:o}, s:s?, s:s?, "
+        "s:s?, s:s, s:o}",
+        "model", utf8_text(model_label(v->m)), "judge", utf8_text(v->judge->api->name), "decoder",
+        utf8_text(v->tested->api->name), "kv", utf8_text(kv_name(&v->tested->kv, spec)),
+        "identical", passed, "ways", ways, "cache", "compared", (json_int_t)cache.compared,
+        "differing", (json_int_t)cache.differing, "rows", "computed", (json_int_t)v->rows_computed,
+        "needed", (json_int_t)v->ways[ONE_BY_ONE].n, "walk", "seed", (json_int_t)v->walked.seed,
+        "calls", (json_int_t)v->walked.calls, "program", program_json(v), "length",
+        v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(), "weights",
+        v->weights_changed ? CHANGED : NULL, "sha256_of_recomputed_logits", v->digest, "located",
+        l ? location_json(l) : json_null());
 }
 
 static status print_json(const verification *v, bool passed, const location *l)
@@ -144,33 +256,45 @@ static status print_json(const verification *v, bool passed, const location *l)
     bool printed = report && json_dumpf(report, stdout, JSON_INDENT(2)) == 0;
     json_decref(report);
     printf("\n");
-    return printed ? NULL
-                   : status_fail("cannot print the report: standard output is closed or full");
+    if (printed)
+        return NULL;
+    return ferror(stdout) ? streams_written() : memory_failed("the JSON report");
+}
+
+static void print_held(const verification *v)
+{
+    format_wrapped(stdout, v->evicted ? "kept:" : "length:", 2, v->lengths);
+    format_wrapped(stdout, "  looks like:", 4,
+                   v->evicted ? "an eviction of another row, or one that a rollback did not undo"
+                              : v->lengths_like);
 }
 
 // Metadata first, then the cache's content and the stages: notes/06-bugs.md says why in this order.
 static void print_findings(const verification *v, size_t w, const finding *f, const location *l)
 {
     if (v->lengths[0])
-        printf(
-            "length: %s\n  looks like: a count that is not reset or trimmed, or not in every layer "
-            "(notes/06-bugs.md)\n",
-            v->lengths);
+        print_held(v);
     if (plugin_complaint())
-        printf("environment: %s\n", plugin_complaint());
+        format_wrapped(stdout, "environment:", 2, plugin_complaint());
+    if (v->weights_changed)
+        format_wrapped(stdout, "weights:", 2, CHANGED);
+    if (common_to_ways(v))
+        format_wrapped(stdout, "where:", 2, common_to_ways(v));
     if (f)
         print_first(v, w, f);
     if (l)
         location_print(l, stdout);
 }
 
-static status report(const verification *v, bool json, bool work, bool *passed)
+static status report(verification *v, bool json, bool work, bool *passed)
 {
     const finding *f;
     location l;
     const size_t w = verification_first(v, &f);
     status s = NULL;
-    *passed = !f && !v->lengths[0] && !plugin_complaint() && (!work || verification_work(v) <= 1);
+    v->weights_changed = plugin_weights_changed(v->m);
+    *passed = !f && !v->weights_changed && v->walked.found.fault == FAULT_NONE && !v->lengths[0] &&
+              !plugin_complaint() && (!work || verification_work(v) <= 1);
     if (f)
         s = locate(v->m, v->judge, &v->ways[w], f->move, f == &v->logits[w] ? f->apart : 0, &l);
     if (s)
@@ -182,9 +306,31 @@ static status report(const verification *v, bool json, bool work, bool *passed)
     return NULL;
 }
 
+// What the fixed ways have found is said before the walk is made, which may end in a crash. As JSON
+// it is all or nothing: there the walk is left out then.
+static status walk_and_report(verification *v, const bench_options *o, bool *passed)
+{
+    const finding *f;
+    const bool wrong = verification_first(v, &f) < WAYS || v->lengths[0];
+    status s = wrong && !o->json ? report(v, false, o->work, passed) : NULL;
+    fflush(stdout);
+    if (!s && !(wrong && o->json))
+        s = verification_walk(v, o);
+    if (!s && !(wrong && !o->json))
+        s = report(v, o->json, o->work, passed);
+    if (!s && !o->json)
+        print_program(&v->walked, &v->ways[RANDOM_WALK], stdout);
+    return s || v->walked.found.fault != FAULT_FAILED
+               ? s
+               : status_fail("in the random walk: %s", v->walked.found.message);
+}
+
 // For build/results/verified.json.
 static status record(const verification *v, bool passed)
 {
+    char dir[FILE_PATH_SIZE];
+    if (results_make(NULL, dir)) // has been said
+        return NULL;
     const finding logits = verification_total(v->logits), cache = verification_total(v->cache);
     char key[SUBJECT_KEY];
     const verification_record found = {.decoder = v->tested->name,
@@ -211,7 +357,7 @@ static status verify(const model *m, const subject *tested, const bench_options 
     if (!s)
         s = verification_run(m, &judge, tested, contexts, n, &v);
     if (!s)
-        s = report(&v, o->json, o->work, passed);
+        s = walk_and_report(&v, o, passed);
     if (!s && !o->judge && !o->work) // the record tells of naive as the judge, and of bits alone
         s = record(&v, *passed);
     verification_free(&v);
@@ -243,7 +389,17 @@ static status verify_body(void *options, int *exit_code)
 {
     const bench_options *o = options;
     model *m;
-    status s = model_load(o->model, &m);
+    // Each thread has a judge and two decoders that are judged, one of which gives all logits, and
+    // all are compared with one set of them.
+    const size_t threads = (size_t)omp_get_max_threads();
+    status s = subjects_check_memory(o, &(subjects_need){.model = o->model,
+                                                         .first = naive_decoder.name,
+                                                         .contexts = o->contexts,
+                                                         .firsts = threads,
+                                                         .others = 2 * threads,
+                                                         .all_logits = 1 + threads});
+    if (!s)
+        s = model_load_as(o->model, o->weights, &m);
     if (s)
         return s;
     s = verify_model(o, m, exit_code);
@@ -255,13 +411,19 @@ static status verify_body(void *options, int *exit_code)
 status verify_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
+    char dir[FILE_PATH_SIZE];
     size_t failed = 0;
-    status s = bench_options_parse(argc, argv, "m:c:d:k:t:jwJ:", USAGE, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:W:c:d:k:t:l:jwJ:s:b:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
+    if (o.limit_s <= 0)
+        o.limit_s = 100 * o.timeout_s;
     if (o.subjects == 0)
         snprintf(o.subject[o.subjects++], OPTIONS_SUBJECT, "kvcache");
-    for (size_t i = 0; !s && i < o.subjects; i++) {
+    if (results_make(NULL, dir))
+        fprintf(stderr, "verify: note: %s cannot be written: what is found will not be recorded\n",
+                dir);
+    for (size_t i = 0; !s && i < o.subjects && *exit_code <= 128; i++) { // up to Ctrl-C
         bench_options one = o;
         int code = 0;
         one.subjects = 1;
@@ -273,7 +435,7 @@ status verify_command(int argc, char **argv, int *exit_code)
         if (code)
             *exit_code = code;
     }
-    if (!s && o.subjects > 1 && !o.json)
+    if (!s && o.subjects > 1 && !o.json && *exit_code <= 128)
         printf("\nverdict: %s: %zu of %zu decoders differ from their recompute\n",
                failed ? "FAIL" : "PASS", failed, o.subjects);
     return s;

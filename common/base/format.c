@@ -1,9 +1,10 @@
-// Numbers with three digits and a unit, or all digits in threes.
+// Numbers with three digits and a unit, or all digits in threes; words in lines.
 #include "common/base/format.h"
 
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *scaled(double x, double unit, const char *const *names, size_t n, char *text)
 {
@@ -38,4 +39,22 @@ const char *format_whole(uint64_t n, char text[FORMAT_ROOM])
     }
     text[to] = '\0';
     return text;
+}
+
+void format_wrapped(FILE *f, const char *label, int indent, const char *text)
+{
+    enum { WIDTH = 80 };
+    size_t column = strlen(label);
+    fputs(label, f);
+    while (*text) {
+        const size_t word = strcspn(text, " ");
+        if (column + 1 + word > WIDTH) {
+            fprintf(f, "\n%*s", indent - 1, "");
+            column = (size_t)indent - 1;
+        }
+        fprintf(f, " %.*s", (int)word, text);
+        column += 1 + word;
+        text += word + strspn(text + word, " ");
+    }
+    fputc('\n', f);
 }

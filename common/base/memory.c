@@ -1,7 +1,7 @@
 // Checked allocation over aligned_alloc.
 #include "common/base/memory.h"
 
-#include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,9 +58,10 @@ void *memory_array(size_t count, size_t size)
 void *memory_block(size_t bytes)
 {
     const size_t huge_page = (size_t)2 << 20;
-    void *p = aligned(bytes, huge_page);
+    const bool huge = bytes >= huge_page; // a small one would take the whole of such a page
+    void *p = aligned(bytes, huge ? huge_page : (size_t)sysconf(_SC_PAGESIZE));
 #ifdef MADV_HUGEPAGE
-    if (p)
+    if (p && huge)
         madvise(p, round_up(bytes, huge_page), MADV_HUGEPAGE); // a hint: nothing depends on it
 #endif
     return p;
@@ -81,19 +82,4 @@ status memory_failed(const char *what)
 {
     return status_fail(
         "out of memory for %s: close other programs, or use a smaller model or context", what);
-}
-
-uint64_t memory_available(void)
-{
-    FILE *f = fopen("/proc/meminfo", "r");
-    unsigned long long kib = 0;
-    char line[128];
-    while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
-        ;
-    if (f)
-        fclose(f);
-    if (kib != 0)
-        return (uint64_t)kib * 1024;
-    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : 0;
 }

@@ -14,8 +14,8 @@ enum { CACHE_LINE = 64 }; // bytes; also one row of a panel: 16 floats
 // Free with memory_free.
 void *memory_array(size_t count, size_t size);
 
-// `bytes` bytes, aligned to 2 MiB with huge pages advised where the system has them; NOT zeroed.
-// Free with memory_free.
+// `bytes` bytes, NOT zeroed, in whole pages, so that they can be protected; from 2 MiB on aligned
+// to 2 MiB, with huge pages advised where the system has them. Free with memory_free.
 void *memory_block(size_t bytes);
 
 // realloc for growing buffers; on failure NULL, and `old` stays as it was. `size` is that of one
@@ -26,10 +26,6 @@ void memory_free(void *p);
 
 // The failure to return when one of the above gave NULL: "out of memory for WHAT".
 status memory_failed(const char *what);
-
-// Bytes that can be allocated now without swapping: MemAvailable (Linux), else physical memory; 0
-// if unknown.
-uint64_t memory_available(void);
 
 // For tests: the n-th allocation from now fails (1 = the next); 0 switches this off. Returns how
 // many there were since the last call. Not for use while other threads allocate.

@@ -16,6 +16,11 @@ static inline size_t size_plus(size_t a, size_t b)
     return b > SIZE_MAX - a ? SIZE_MAX : a + b;
 }
 
+static inline size_t size_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static inline size_t size_min(size_t a, size_t b)
 {
     return a < b ? a : b;

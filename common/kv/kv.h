@@ -8,6 +8,7 @@
 
 #include "common/kv/spec.h"
 #include "common/math/activations.h"
+#include "common/math/softmax.h"
 #include "common/math/tap.h"
 
 typedef struct kv kv;
@@ -33,7 +34,7 @@ status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, 
 // contract 4 and 5.
 status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const tap *to);
 
-// Stores rows without attending: k and v are (n, C), row 0 at position `first`. All of them must
+// Stores rows without attending: k and v are (n, G D), row 0 at position `first`. All of them must
 // have room at once.
 status kv_store(kv *s, size_t l, size_t first, const rows *k, const rows *v, size_t n);
 
@@ -47,6 +48,25 @@ void kv_forget(kv *s);
 bool kv_holds(const kv *s, size_t l, size_t g, size_t t);
 status kv_read(const kv *s, size_t l, size_t g, size_t t, float *k, float *v);
 size_t kv_bytes(const kv *s);
+
+// Rows that were not known when their step began, since the store was made.
+size_t kv_computed(const kv *s);
+
+// What a snapshot needs, state.c. The rows that the store has in every layer, to go on behind row
+// held->to - 1. Refused where they are not all there is to know, or not this sequence's own.
+const kv_spec *kv_spec_of(const kv *s);
+status kv_rows(const kv *s, visible *held);
+
+// The keys, or the values, of these rows in head g of layer l as they are stored: (n, D) numbers
+// of kv_width bytes, in the order of their positions.
+size_t kv_width(const kv *s);
+status kv_take(kv *s, size_t l, size_t g, visible held, bool values, void *to);
+
+// The way back: kv_restore empties the store, if it can hold these rows. Then come kv_put, or
+// kv_store, of all of them in every layer; then kv_restored, or, after a failure, kv_forget.
+status kv_restore(kv *s, visible held);
+status kv_put(kv *s, size_t l, size_t g, visible held, bool values, const void *from);
+void kv_restored(kv *s, visible held);
 
 // Bytes that kv_create takes for T tokens under this spec.
 size_t kv_memory(const config *c, size_t layers, const kv_spec *spec, size_t T);

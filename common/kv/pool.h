@@ -14,7 +14,7 @@ typedef struct kv_block {
 typedef struct kv_pool {
     // A block with one reference that nobody else has; NULL: none is left.
     kv_block *(*take)(struct kv_pool *pool);
-    // One reference less.
+    // One reference less. A sequence releases its pages from the last to the first.
     void (*release)(struct kv_pool *pool, kv_block *block);
     // The published block with these P tokens behind `before` (NULL: at the beginning) in this
     // namespace, with one reference more; NULL: there is none.
@@ -23,6 +23,9 @@ typedef struct kv_pool {
     // `block` is full and complete in every layer. Does nothing where these tokens can be found.
     void (*publish)(struct kv_pool *pool, const char *space, const kv_block *before,
                     kv_block *block, const int *tokens);
+    // Pages up to row `found` were found, for a step that would go on at row `first` without them:
+    // up to which row are they used? first, or the end of a page. NULL: all of them.
+    size_t (*admits)(struct kv_pool *pool, size_t first, size_t found);
 } kv_pool;
 
 #endif

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "common/base/input.h"
-#include "common/model/panels.h"
+#include "common/base/size.h"
+#include "common/number/panels.h"
 
-enum { ABOUT_A_SPEC = 160 }; // characters of a spec that a message repeats
+enum { ABOUT_A_SPEC = 96 + KV_DIR }; // characters of a spec that a message repeats
 
 // One word of a spec: `length` characters of text.
 typedef struct word {
@@ -56,28 +57,120 @@ static status parse_window(word numbers, kv_spec *spec)
                        (int)numbers.length, numbers.text);
 }
 
-// A word says something of the keep or of the form, each of which can be said once.
-static status parse_word(word w, kv_spec *spec, bool *kept, bool *formed)
+// "R+H".
+static status parse_heavy(word numbers, kv_spec *spec)
+{
+    const char *plus = memchr(numbers.text, '+', numbers.length);
+    const size_t length = plus ? (size_t)(plus - numbers.text) : 0;
+    spec->keep = KV_HEAVY;
+    if (plus && whole((word){numbers.text, length}, &spec->recent) && spec->recent > 0 &&
+        whole((word){plus + 1, numbers.length - length - 1}, &spec->heavy))
+        return NULL;
+    return status_fail("'heavy:%.*s': give the last rows that are kept, at least 1, and how many "
+                       "others, as in heavy:128+128",
+                       (int)numbers.length, numbers.text);
+}
+
+// "DIR" or "DIR:MIB". A colon in front of anything but a number is part of DIR.
+static status parse_file(word place, kv_spec *spec)
+{
+    word dir = place, mib = {0};
+    for (size_t i = place.length; i-- > 0 && !mib.text;)
+        if (place.text[i] == ':')
+            mib = (word){place.text + i + 1, place.length - i - 1};
+    if (mib.text && mib.length > 0 && whole(mib, &spec->resident))
+        dir.length -= mib.length + 1;
+    if (dir.length == 0 || dir.length >= KV_DIR || (dir.length < place.length && !spec->resident))
+        return status_fail("'file:%.*s': give a directory of fewer than %d characters, without a "
+                           "comma, and the MiB of its pages that may be in memory, at least 1, as "
+                           "in file:/var/tmp:64",
+                           (int)place.length, place.text, KV_DIR);
+    spec->resident = size_times(spec->resident, 1 << 20);
+    memcpy(spec->dir, dir.text, dir.length);
+    return NULL;
+}
+
+static const char *const FORM_WORDS[] = {
+    [KV_F32] = "f32", [KV_F16] = "f16", [KV_BF16] = "bf16",   [KV_FP8] = "fp8",
+    [KV_Q8] = "q8",   [KV_Q4] = "q4",   [KV_KIVI4] = "kivi4", [KV_KIVI2] = "kivi2",
+};
+
+const char *kv_form_word(kv_form form)
+{
+    return FORM_WORDS[form];
+}
+
+static bool parse_form(word w, kv_form *out)
+{
+    word group;
+    for (kv_form f = 0; f < KV_FORMS; f++)
+        if (is(w, FORM_WORDS[f]) ||
+            (f >= KV_KIVI4 && after(w, FORM_WORDS[f], &group) && *group.text == ':')) {
+            *out = f;
+            return true;
+        }
+    return false;
+}
+
+static bool is_group(size_t n)
+{
+    return n == 16 || n == 32 || n == 64 || n == 128;
+}
+
+// "kivi4" or "kivi4:G"; the other forms have no group.
+static status parse_group(word w, kv_spec *spec)
+{
+    word number;
+    const bool kivi = spec->form >= KV_KIVI4,
+               given = kivi && after(w, FORM_WORDS[spec->form], &number) && number.length > 0;
+    spec->group = kivi ? 32 : 0;
+    if (!given)
+        return NULL;
+    number = (word){number.text + 1, number.length - 1};
+    if (whole(number, &spec->group) && is_group(spec->group))
+        return NULL;
+    return status_fail("'%.*s': a group has 16, 32, 64 or 128 positions, as in kivi4:32",
+                       (int)w.length, w.text);
+}
+
+// What a spec has said of each of its questions.
+typedef struct said {
+    bool keep, form, place;
+} said;
+
+// A word says something of the keep, of the form or of the place, each of which can be said once.
+static status parse_word(word w, kv_spec *spec, said *before)
 {
     word rest = {0};
-    const bool of_form = is(w, "f32") || is(w, "f16");
-    bool *said = of_form ? formed : kept;
-    if (!of_form && !is(w, "all") && !after(w, "window:", &rest))
-        return status_fail("'%.*s' is no way to keep keys and values: use all or window:W[+S], and "
-                           "f32 or f16, as in window:256+4,f16",
+    kv_form form = KV_F32;
+    const bool of_form = parse_form(w, &form), of_place = after(w, "file:", &rest);
+    const bool window = after(w, "window:", &rest), heavy = after(w, "heavy:", &rest);
+    bool *once = of_form ? &before->form : of_place ? &before->place : &before->keep;
+    if (!of_form && !of_place && !is(w, "all") && !window && !heavy)
+        return status_fail("'%.*s' is no way to keep keys and values: use all, window:W[+S] or "
+                           "heavy:R+H, " KV_FORM_WORDS ", and file:DIR[:MIB], as in "
+                           "window:256+4,f16",
                            (int)w.length, w.text);
-    if (*said)
+    if (*once)
         return status_fail("'%.*s' is a second word for %s: give one", (int)w.length, w.text,
-                           of_form ? "the form of a row" : "the rows that are kept");
-    *said = true;
-    if (of_form)
-        spec->form = is(w, "f16") ? KV_F16 : KV_F32;
-    return of_form || is(w, "all") ? NULL : parse_window(rest, spec);
+                           of_form    ? "the form of a row"
+                           : of_place ? "the place of pages"
+                                      : "the rows that are kept");
+    *once = true;
+    if (of_form) {
+        spec->form = form;
+        return parse_group(w, spec);
+    }
+    if (of_place)
+        return parse_file(rest, spec);
+    if (heavy)
+        return parse_heavy(rest, spec);
+    return window ? parse_window(rest, spec) : NULL;
 }
 
 status kv_parse(const char *text, const config *c, kv_spec *out)
 {
-    bool kept = false, formed = false;
+    said before = {0};
     *out = (kv_spec){0};
     (void)c;
     if (strlen(text) > ABOUT_A_SPEC)
@@ -85,7 +178,7 @@ status kv_parse(const char *text, const config *c, kv_spec *out)
                            strlen(text));
     for (const char *at = text, *end;; at = end + 1) {
         end = strchr(at, ',') ? strchr(at, ',') : at + strlen(at);
-        status s = parse_word((word){at, (size_t)(end - at)}, out, &kept, &formed);
+        status s = parse_word((word){at, (size_t)(end - at)}, out, &before);
         if (s)
             return status_fail("--kv %s: %s", text, s);
         if (*end == '\0')
@@ -97,14 +190,27 @@ status kv_check(const kv_spec *spec)
 {
     if (spec->page % LANES != 0)
         return status_fail("a page of %zu positions: use a multiple of %d", spec->page, LANES);
+    if (spec->keep == KV_HEAVY && spec->dir[0])
+        return status_fail("heavy keeps single rows, not pages, which a file could hold: leave out "
+                           "file:%s, or use all or window",
+                           spec->dir);
+    if (spec->keep == KV_HEAVY && spec->form >= KV_KIVI4)
+        return status_fail("heavy drops single rows, and %s stores keys by groups of them: use "
+                           "another form, or all or window",
+                           kv_form_word(spec->form));
+    if (spec->form >= KV_KIVI4 ? !is_group(spec->group) : spec->group != 0)
+        return status_fail("a group of %zu: kivi has one of 16, 32, 64 or 128, other forms none",
+                           spec->group);
     if (spec->keep == KV_WINDOW && spec->recent == 0)
         return status_fail("a window of no rows: let each row see its own at least");
+    if (spec->keep == KV_HEAVY && spec->recent == 0)
+        return status_fail("heavy with no recent row: keep one at least, as in heavy:1+255");
     return NULL;
 }
 
 bool kv_is_plain(const kv_spec *spec)
 {
-    return spec->keep == KV_ALL && spec->form == KV_F32;
+    return spec->keep == KV_ALL && spec->form == KV_F32 && !spec->dir[0];
 }
 
 const char *kv_name(const kv_spec *spec, char text[KV_NAME])
@@ -114,8 +220,17 @@ const char *kv_name(const kv_spec *spec, char text[KV_NAME])
         n = snprintf(text, KV_NAME, "window:%zu", spec->recent);
     if (spec->keep == KV_WINDOW && spec->sinks > 0)
         n += snprintf(text + n, KV_NAME - (size_t)n, "+%zu", spec->sinks);
-    if (spec->form == KV_F16)
-        n += snprintf(text + n, KV_NAME - (size_t)n, "%sf16", n ? "," : "");
+    if (spec->keep == KV_HEAVY)
+        n = snprintf(text, KV_NAME, "heavy:%zu+%zu", spec->recent, spec->heavy);
+    if (spec->form != KV_F32)
+        n +=
+            snprintf(text + n, KV_NAME - (size_t)n, "%s%s", n ? "," : "", kv_form_word(spec->form));
+    if (spec->group != 0 && spec->group != 32)
+        n += snprintf(text + n, KV_NAME - (size_t)n, ":%zu", spec->group);
+    if (spec->dir[0])
+        n += snprintf(text + n, KV_NAME - (size_t)n, "%sfile:%s", n ? "," : "", spec->dir);
+    if (spec->dir[0] && spec->resident)
+        n += snprintf(text + n, KV_NAME - (size_t)n, ":%zu", spec->resident >> 20);
     if (n == 0)
         snprintf(text, KV_NAME, "all");
     return text;

@@ -20,13 +20,13 @@ static size_t cut_all(const config *c, size_t T, activations *a)
     size_t used = 0;
     a->x = cut(a->block, &used, T, c->C);
     a->normed = cut(a->block, &used, T, c->C);
-    a->qkv = cut(a->block, &used, T, 3 * c->C);
+    a->qkv = cut(a->block, &used, T, c->C + 2 * config_kv_width(c));
     a->heads = cut(a->block, &used, T, c->C);
     a->hidden = cut(a->block, &used, T, c->F);
     a->change = cut(a->block, &used, T, c->C);
-    a->scores = cut(a->block, &used, TILE_ROWS, T);
+    a->scores = cut(a->block, &used, BAND_ROWS, T);
     a->shown = cut(a->block, &used, 1, T);
-    a->attended = cut(a->block, &used, TILE_ROWS, config_head_size(c));
+    a->attended = cut(a->block, &used, BAND_ROWS, config_head_size(c));
     a->logits = cut(a->block, &used, 1, c->V);
     return used;
 }
@@ -44,8 +44,8 @@ status activations_create(const config *c, size_t T, activations *out)
     cut_all(c, T, out);
     out->room = 1;
     out->q = rows_columns(&out->qkv, 0, c->C);
-    out->k = rows_columns(&out->qkv, c->C, c->C);
-    out->v = rows_columns(&out->qkv, 2 * c->C, c->C);
+    out->k = rows_columns(&out->qkv, c->C, config_kv_width(c));
+    out->v = rows_columns(&out->qkv, c->C + config_kv_width(c), config_kv_width(c));
     return NULL;
 }
 

@@ -9,14 +9,14 @@
 typedef struct activations {
     rows x;        // (T, C) the residual stream
     rows normed;   // (T, C) what a layer norm gives
-    rows q, k, v;  // (T, C) each: the three column ranges of qkv
-    rows qkv;      // (T, 3C)
+    rows q, k, v;  // (T, C), (T, G D), (T, G D): the three column ranges of qkv
+    rows qkv;      // (T, C + 2 G D)
     rows heads;    // (T, C) attention's results, heads side by side
     rows hidden;   // (T, F)
     rows change;   // (T, C) what attention or the feed-forward network adds to x
-    rows scores;   // (TILE_ROWS, T) of one head
+    rows scores;   // (BAND_ROWS, T) of one head
     rows shown;    // (1, T) one row of them, for an observer
-    rows attended; // (TILE_ROWS, D) of one head
+    rows attended; // (BAND_ROWS, D) of one head
     rows logits;   // (room, V) of the last rows: one, or as many as were ever wanted
     size_t room;
     float *block; // all of the above, logits of one row among them,

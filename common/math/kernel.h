@@ -4,28 +4,48 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/math/rows.h"
 
 // What one tile computes at once: its sums fill 24 of 32 registers of 16 lanes, or 12 of 16
-// registers of 8. Attention walks over the rows in steps of TILE_ROWS.
-enum { TILE_ROWS = 6 };
+// registers of 8. Attention walks over the rows in bands of a few tiles, for which narrow keys and
+// values are widened once.
+enum { TILE_ROWS = 6, BAND_ROWS = 8 * TILE_ROWS };
 #ifdef __AVX512F__
 enum { TILE_PANELS = 4 };
 #else
 enum { TILE_PANELS = 1 };
 #endif
 
-// How a number of the right-hand side is stored. The kernel widens it to binary32, exactly, on its
-// way into a product.
-typedef enum element { ELEMENT_F32, ELEMENT_F16 } element;
+// Whether to ask for the unrolling that keeps `sum` in registers was measured per compiler and
+// width (notes/04-measuring.md).
+#ifndef __clang__
+#    define KERNEL_UNROLL _Pragma("GCC unroll 16")
+#elif defined(__AVX512F__)
+#    define KERNEL_UNROLL _Pragma("unroll")
+#else
+#    define KERNEL_UNROLL
+#endif
+
+// Where the scales of a right-hand side stand, fp16 numbers.
+typedef struct panel_scales {
+    const uint16_t *at;
+    bool by_row;   // one (of kivi: two) for each row of a panel, or for each lane of `block` rows
+    size_t block;  // rows, or lanes, of panels side by side, that share one
+    size_t before; // by row: lanes of the first block that stand before the first panel
+    size_t stride; // by row: from one block of lanes to the next; by lane: from panel to panel
+    // By row, the scale of a panel's own first row stands first; by lane, that of row 0.
+} panel_scales;
 
 // What stands on the right: `count` panels of 16 lanes, each (K, 16) row-major, `stride` elements
-// from one panel to the next.
+// from one panel to the next; narrow elements lie in words (common/number/panels.h).
 typedef struct panels {
     const void *at;
     size_t stride, count;
+    size_t first; // rows of each panel that stand before row 0 of the product
     element of;
+    panel_scales scales; // of the elements that have one
 } panels;
 
 // y (n rows, 16 count) = a (n rows, K) times b, plus bias (16 count) unless that is NULL. With

@@ -2,16 +2,23 @@
 // (notes/03-arithmetic.md).
 #include "common/math/rowops.h"
 
+#include <string.h>
+
 #include "common/math/kernel.h"
-#include "common/math/numeric.h"
+#include "common/number/numeric.h"
 
 void rowops_embed(const model *m, const int *tokens, size_t first, size_t T, rows *x)
 {
     for (size_t t = first; t < T; t++) {
-        const float *position = m->wpe + t * padded(m->config.C);
+        const size_t C = m->config.C, id = (size_t)tokens[t];
+        const float *position = m->wpe + t * padded(C);
         float *y = row(x, t - first);
-        for (size_t c = 0; c < m->config.C; c++)
-            y[c] = linear_weight(&m->wte, c, (size_t)tokens[t]) + position[c];
+        if (id >= m->config.V) { // its position has been added
+            memcpy(y, m->given + (id - m->config.V) * C, C * sizeof *y);
+            continue;
+        }
+        for (size_t c = 0; c < C; c++)
+            y[c] = linear_weight(&m->wte, c, id) + position[c];
     }
 }
 
@@ -74,7 +81,12 @@ void rowops_layer_norm(const norm *w, float eps, const rows *x, rows *y, size_t 
 
 void rowops_linear(const linear *w, const rows *x, rows *y, size_t n)
 {
-    const panels weights = {w->panels, w->K * LANES, panels_for(w->N), ELEMENT_F32};
+    const panels weights = {
+        .at = w->panels,
+        .stride = panels_depth(w->of, w->K) * LANES,
+        .count = panels_for(w->N),
+        .of = w->of,
+        .scales = {w->scales, .block = PANEL_BLOCK, .stride = linear_blocks(w) * LANES}};
     kernel_product(n, w->K, x->at, x->stride, weights, y->at, y->stride, w->bias, false);
 }
 

@@ -7,7 +7,8 @@
 #include "common/math/rows.h"
 #include "common/model/model.h"
 
-// x (T - first, C): row r = wte[tokens[first + r]] + wpe[first + r].
+// x (T - first, C): row r = wte[tokens[first + r]] + wpe[first + r], or the row that the model was
+// given under that id.
 void rowops_embed(const model *m, const int *tokens, size_t first, size_t T, rows *x);
 
 // y (n, C) = layer norm of x (n, C): Ba, Kiros and Hinton 2016; sums in the order of contract 3.

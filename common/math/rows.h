@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "common/model/panels.h"
+#include "common/number/panels.h"
 
 typedef struct rows {
     float *at;     // (rows, n), row r starts at at + r * stride

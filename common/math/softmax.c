@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "common/base/size.h"
-#include "common/math/numeric.h"
 #include "common/math/rowops.h"
+#include "common/number/numeric.h"
 
 static float larger(float a, float b)
 {

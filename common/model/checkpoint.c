@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/file/file.h"
 
 enum { SHARDS_MOST = 256 };
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/input.h"
+#include "common/file/file.h"
 
 // Every key that selects a variant of GPT-2 this program does not compute, and the value that
 // selects none. What GPT2Config does not know changes nothing, as in transformers.
@@ -26,6 +26,10 @@ static status check_heads(const char *where, const config *c)
         return status_fail(
             "%s: %zu heads do not divide %zu channels: give a number of heads that does", where,
             c->H, c->C);
+    if (c->H % config_kv_heads(c) != 0)
+        return status_fail(
+            "%s: %zu K/V heads do not divide %zu heads: give a number of K/V heads that does",
+            where, c->G, c->H);
     return NULL;
 }
 
@@ -93,7 +97,7 @@ static status check_absent(const char *path, const json_t *object, const char *k
 
 static status check_variant(const char *path, const json_t *object)
 {
-    status s = check_text(path, object, "model_type", "gpt2", "gpt2");
+    status s = check_text(path, object, "model_type", "gpt2", "gpt_bigcode");
     if (!s)
         s = check_text(path, object, "activation_function", "gelu_new",
                        "gelu_pytorch_tanh"); // two names of one function
@@ -109,6 +113,22 @@ static status check_variant(const char *path, const json_t *object)
     return s ? s : check_absent(path, object, "pruned_heads");
 }
 
+// gpt_bigcode is a GPT-2 with one K/V head, whose linear layers are stored (out, in).
+static status read_grouped(const char *path, const json_t *object, config *out)
+{
+    const char *type = json_string_value(json_object_get(object, "model_type"));
+    const json_t *multi_query = json_object_get(object, "multi_query");
+    if (!type || strcmp(type, "gpt_bigcode") != 0)
+        return NULL;
+    if (multi_query && !json_is_true(multi_query)) // true is GPTBigCodeConfig's default
+        return status_fail("%s: \"multi_query\" is not true, and no other gpt_bigcode is read "
+                           "here: use a model that has it",
+                           path);
+    out->G = 1;
+    out->transposed = true;
+    return NULL;
+}
+
 static status read_object(const char *path, const json_t *object, config *out)
 {
     // GPT2Config's defaults, and the aliases of its attribute_map.
@@ -122,6 +142,8 @@ static status read_object(const char *path, const json_t *object, config *out)
                   {"n_positions", "max_position_embeddings", &out->T},
                   {"vocab_size", "vocab_size", &out->V}};
     status s = check_variant(path, object);
+    if (!s)
+        s = read_grouped(path, object, out);
     for (size_t i = 0; !s && i < sizeof counts / sizeof *counts; i++)
         s = read_named(path, object, counts[i].key, counts[i].alias, counts[i].to);
     const json_t *inner = json_object_get(object, "n_inner");
@@ -156,6 +178,13 @@ status config_read_untied(const char *dir, bool *untied)
     return s;
 }
 
+static const char PREFIX[] = "synthetic:";
+
+bool config_is_synthetic(const char *name)
+{
+    return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+}
+
 static const struct {
     const char *name;
     size_t L, C, H;
@@ -164,7 +193,8 @@ static const struct {
 
 static void set_size(size_t i, config *out)
 {
-    *out = (config){SIZES[i].L, SIZES[i].C, SIZES[i].H, 4 * SIZES[i].C, 50257, 1024, 1e-5f};
+    *out = (config){SIZES[i].L, SIZES[i].C, SIZES[i].H, 4 * SIZES[i].C, 50257,
+                    1024,       1e-5f,      SIZES[i].H, false};
 }
 
 // A decimal number, up to the next comma or the end; *text moves behind it.
@@ -177,11 +207,45 @@ static status parse_number(const char *name, const char **text, uint64_t most, u
     return NULL;
 }
 
-// One "KEY=NUMBER" into values[index of KEY]; *text moves behind it.
-static status parse_key(const char *name, const char **text, uint64_t values[7], unsigned *seen)
+static const struct {
+    const char *name;
+    element of;
+} DTYPES[] = {{"dtype=f16", ELEMENT_F16}, {"dtype=bf16", ELEMENT_BF16}};
+enum { DTYPE_SEEN = 1 << 8 };
+
+// One "dtype=NAME"; *text moves behind it.
+static status parse_dtype(const char *name, const char **text, unsigned *seen)
 {
-    static const char *const KEYS[7] = {"L=", "C=", "H=", "F=", "V=", "T=", "seed="};
-    for (unsigned i = 0; i < 7; i++) {
+    if (*seen & DTYPE_SEEN)
+        return status_fail("%.200s: dtype= is given twice: give it once", name);
+    *seen |= DTYPE_SEEN;
+    for (size_t i = 0; i < sizeof DTYPES / sizeof *DTYPES; i++) {
+        const size_t n = strlen(DTYPES[i].name);
+        if (strncmp(*text, DTYPES[i].name, n) != 0 || ((*text)[n] != ',' && (*text)[n] != '\0'))
+            continue;
+        *text += n;
+        return NULL;
+    }
+    return status_fail("%.200s: \"%.32s\" is neither dtype=f16 nor dtype=bf16: leave it out for "
+                       "F32",
+                       name, *text);
+}
+
+element config_synthetic_element(const char *name)
+{
+    for (size_t i = 0; i < sizeof DTYPES / sizeof *DTYPES; i++)
+        if (config_is_synthetic(name) && strstr(name, DTYPES[i].name))
+            return DTYPES[i].of;
+    return ELEMENT_F32;
+}
+
+// One "KEY=NUMBER" into values[index of KEY]; *text moves behind it.
+static status parse_key(const char *name, const char **text, uint64_t values[8], unsigned *seen)
+{
+    static const char *const KEYS[8] = {"L=", "C=", "H=", "F=", "V=", "T=", "seed=", "G="};
+    if (strncmp(*text, "dtype=", 6) == 0)
+        return parse_dtype(name, text, seen);
+    for (unsigned i = 0; i < 8; i++) {
         if (strncmp(*text, KEYS[i], strlen(KEYS[i])) != 0)
             continue;
         if (*seen & 1u << i)
@@ -194,30 +258,30 @@ static status parse_key(const char *name, const char **text, uint64_t values[7],
             s = status_fail("%.200s: %s0 makes no model: give at least 1", name, KEYS[i]);
         return s;
     }
-    return status_fail(
-        "%.200s: \"%.32s\" is neither 124M, 355M, 774M, 1558M nor one of L= C= H= F= V= T= seed=",
-        name, *text);
-}
-
-static const char PREFIX[] = "synthetic:";
-
-bool config_is_synthetic(const char *name)
-{
-    return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+    return status_fail("%.200s: \"%.32s\" is neither 124M, 355M, 774M, 1558M nor one of L= C= H= "
+                       "F= V= T= seed= G= dtype=",
+                       name, *text);
 }
 
 status config_parse_synthetic(const char *name, config *out, uint64_t *seed)
 {
     const char *text = name + strlen(PREFIX);
     *seed = 0;
-    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++)
-        if (strcmp(text, SIZES[i].name) == 0) {
-            set_size(i, out);
-            return NULL;
-        }
-    set_size(0, out);
-    uint64_t values[7] = {out->L, out->C, out->H, 0, out->V, out->T, 0};
     unsigned seen = 0;
+    for (size_t i = 0; i < sizeof SIZES / sizeof *SIZES; i++) {
+        const size_t n = strlen(SIZES[i].name);
+        if (strncmp(text, SIZES[i].name, n) != 0)
+            continue;
+        set_size(i, out);
+        text += n;
+        if (*text == '\0')
+            return NULL;
+        if (strncmp(text, ",dtype=", 7) == 0 && !strchr(text + 1, ','))
+            return text++, parse_dtype(name, &text, &seen);
+        text -= n;
+    }
+    set_size(0, out);
+    uint64_t values[8] = {out->L, out->C, out->H, 0, out->V, out->T, 0, 0};
     status s = parse_key(name, &text, values, &seen);
     while (!s && *text == ',') {
         text++;
@@ -226,8 +290,22 @@ status config_parse_synthetic(const char *name, config *out, uint64_t *seed)
     if (s)
         return s;
     uint64_t F = values[3] ? values[3] : 4 * values[1];
-    *out = (config){(size_t)values[0], (size_t)values[1], (size_t)values[2], (size_t)F,
-                    (size_t)values[4], (size_t)values[5], out->eps};
+    *out = (config){(size_t)values[0],
+                    (size_t)values[1],
+                    (size_t)values[2],
+                    (size_t)F,
+                    (size_t)values[4],
+                    (size_t)values[5],
+                    out->eps,
+                    (size_t)(values[7] ? values[7] : values[2]),
+                    false};
     *seed = values[6];
     return check_heads(name, out);
+}
+
+const char *config_text(const config *c, char text[CONFIG_TEXT])
+{
+    snprintf(text, CONFIG_TEXT, "L=%zu,C=%zu,H=%zu,G=%zu,F=%zu,V=%zu,T=%zu,eps=%a", c->L, c->C,
+             c->H, config_kv_heads(c), c->F, c->V, c->T, (double)c->eps);
+    return text;
 }

@@ -2,20 +2,27 @@
 // into its place.
 #include "common/model/model.h"
 
-#include <sha2.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/base/quota.h"
 #include "common/base/size.h"
 #include "common/model/checkpoint.h"
+#include "common/model/pack.h"
 #include "common/model/synthetic.h"
 
 enum {
-    CHUNK = 1 << 17, // floats read at a time: half a megabyte stays in the second-level cache until
-                     // it is packed
-    NAME_SIZE = 64,  // bytes of a tensor's name, with its zero
+    COLUMNS = 1 << 13, // of a row at a time at most,
+    ROWS = 32,         // and rows at least: as many as may share a word, a scale or a panel
+    CHUNK = 1 << 17,   // floats read at a time, but for that: half a megabyte stays in the
+                       // second-level cache until it is packed
+    NAME_SIZE = 64,    // bytes of a tensor's name, with its zero
 };
+
+static_assert(ROWS % PANEL_BLOCK == 0 && ROWS % LANES == 0 && COLUMNS % ROWS == 0,
+              "what shares a word or a scale is packed at once");
 
 // What a tensor is decides how it is packed, and how large synthetic values are.
 typedef enum kind {
@@ -26,7 +33,7 @@ typedef enum kind {
     GAIN,      // (columns): one such row
 } kind;
 
-typedef enum extent { ONE, C, C3, F, V, T } extent;
+typedef enum extent { ONE, C, QKV, F, V, T } extent;
 
 typedef struct tensor {
     const char *name; // Hugging Face's, without "transformer." and "h.N."
@@ -42,8 +49,8 @@ static const tensor TENSORS[] = {
     {"wpe.weight", false, POSITIONS, T, C, offsetof(model, wpe)},
     {"ln_1.weight", true, GAIN, ONE, C, offsetof(layer, ln1.gain)},
     {"ln_1.bias", true, BIAS, ONE, C, offsetof(layer, ln1.bias)},
-    {"attn.c_attn.weight", true, CONV1D, C, C3, offsetof(layer, qkv)},
-    {"attn.c_attn.bias", true, BIAS, ONE, C3, offsetof(layer, qkv.bias)},
+    {"attn.c_attn.weight", true, CONV1D, C, QKV, offsetof(layer, qkv)},
+    {"attn.c_attn.bias", true, BIAS, ONE, QKV, offsetof(layer, qkv.bias)},
     {"attn.c_proj.weight", true, CONV1D, C, C, offsetof(layer, proj)},
     {"attn.c_proj.bias", true, BIAS, ONE, C, offsetof(layer, proj.bias)},
     {"ln_2.weight", true, GAIN, ONE, C, offsetof(layer, ln2.gain)},
@@ -63,8 +70,8 @@ enum { TENSOR_KINDS = sizeof TENSORS / sizeof *TENSORS };
 // The value of a letter of a shape.
 static size_t extent_size(const config *c, extent e)
 {
-    const size_t sizes[] = {
-        [ONE] = 1, [C] = c->C, [C3] = 3 * c->C, [F] = c->F, [V] = c->V, [T] = c->T};
+    const size_t sizes[] = {[ONE] = 1,  [C] = c->C, [QKV] = c->C + 2 * config_kv_width(c),
+                            [F] = c->F, [V] = c->V, [T] = c->T};
     return sizes[e];
 }
 
@@ -73,21 +80,24 @@ static size_t tensor_kinds(bool tied)
     return TENSOR_KINDS - (tied ? 1 : 0);
 }
 
-// Floats a tensor takes when packed: always whole cache lines.
-static size_t packed_floats(const tensor *t, const config *c)
+static packing packing_of(const tensor *t, const config *c, element of)
 {
-    size_t rows = extent_size(c, t->rows), columns = extent_size(c, t->columns);
-    return t->kind == TOKENS ? size_times(padded(rows), columns)
-                             : size_times(rows, padded(columns));
+    return (packing){.as = t->kind == CONV1D   ? PACK_MATRIX
+                           : t->kind == TOKENS ? PACK_TRANSPOSED
+                                               : PACK_ROWS,
+                     .of = of,
+                     .rows = extent_size(c, t->rows),
+                     .columns = extent_size(c, t->columns)};
 }
 
 size_t model_packed_bytes(const config *c, bool tied)
 {
-    size_t floats = 0;
-    for (size_t i = 0; i < tensor_kinds(tied); i++)
-        floats = size_plus(
-            floats, size_times(packed_floats(&TENSORS[i], c), TENSORS[i].per_layer ? c->L : 1));
-    return size_times(floats, sizeof(float));
+    size_t bytes = 0;
+    for (size_t i = 0; i < tensor_kinds(tied); i++) {
+        const packing p = packing_of(&TENSORS[i], c, ELEMENT_F32);
+        bytes = size_plus(bytes, size_times(pack_bytes(&p), TENSORS[i].per_layer ? c->L : 1));
+    }
+    return bytes;
 }
 
 // A model in the making, and where its numbers come from.
@@ -96,16 +106,31 @@ typedef struct loader {
     bool tied;
     checkpoint *file; // NULL: synthetic
     uint64_t seed;
-    float *chunk;  // (CHUNK)
-    float *unused; // what is left of the block
+    element generated; // synthetic: what the numbers are rounded to
+    float *chunk;      // (chunk_floats)
+    uint16_t *narrow;  // as many
+    size_t bytes;      // of all weights
+    char *unused;      // what is left of the block
 } loader;
+
+// The tensor as its file stores it: a matrix (out, in) is packed as the embeddings are.
+static tensor as_stored(const tensor *t, const config *c)
+{
+    tensor stored = *t;
+    if (c->transposed && t->kind == CONV1D) {
+        stored.kind = TOKENS;
+        stored.rows = t->columns;
+        stored.columns = t->rows;
+    }
+    return stored;
+}
 
 typedef status visitor(loader *l, const tensor *t, const char *name, size_t layer_index);
 
 static status for_each_tensor(loader *l, visitor *visit)
 {
     for (size_t i = 0; i < tensor_kinds(l->tied); i++) {
-        const tensor *t = &TENSORS[i];
+        const tensor stored = as_stored(&TENSORS[i], &l->m->config), *t = &stored;
         for (size_t n = 0; n < (t->per_layer ? l->m->config.L : 1); n++) {
             char name[NAME_SIZE];
             if (t->per_layer)
@@ -120,73 +145,14 @@ static status for_each_tensor(loader *l, visitor *visit)
     return NULL;
 }
 
-// A piece of a tensor that lies in one piece in the file: whole rows, or a part of one row.
-typedef struct rectangle {
-    size_t row, rows, column, columns;
-} rectangle;
-
-// `width` floats and zeros up to a whole cache line.
-static inline void copy_lanes(float *to, const float *from, size_t width)
-{
-    if (width == LANES) {
-        memcpy(to, from, LANES * sizeof *to); // of constant size: one instruction
-        return;
-    }
-    memcpy(to, from, width * sizeof *to);
-    memset(to + width, 0, (LANES - width) * sizeof *to);
-}
-
-// Row k of a (K, N) matrix is row k of every panel.
-static void pack_conv1d(float *panels, size_t K, rectangle r, const float *values)
-{
-    for (size_t c = 0; c < r.columns; c += LANES) {
-        float *to = panels + ((r.column + c) / LANES * K + r.row) * LANES;
-        for (size_t i = 0; i < r.rows; i++)
-            copy_lanes(to + i * LANES, values + i * r.columns + c, size_min(LANES, r.columns - c));
-    }
-}
-
-// Row v of an (N, K) matrix is lane v % 16 of panel v / 16.
-static void pack_tokens(float *panels, size_t K, rectangle r, const float *values)
-{
-    for (size_t i = 0, lanes; i < r.rows; i += lanes) {
-        size_t v = r.row + i;
-        float *to = panels + (v / LANES * K + r.column) * LANES + v % LANES;
-        lanes = size_min(LANES - v % LANES, r.rows - i);
-        for (size_t k = 0; k < r.columns; k++)
-            for (size_t lane = 0; lane < lanes; lane++)
-                to[k * LANES + lane] = values[(i + lane) * r.columns + k];
-    }
-}
-
-// Rows stay rows, `stride` floats apart.
-static void pack_rows(float *rows, size_t stride, rectangle r, const float *values)
-{
-    for (size_t i = 0; i < r.rows; i++)
-        for (size_t c = 0; c < r.columns; c += LANES)
-            copy_lanes(rows + (r.row + i) * stride + r.column + c, values + i * r.columns + c,
-                       size_min(LANES, r.columns - c));
-}
-
-static void pack(const tensor *t, size_t rows, size_t columns, float *to, rectangle r,
-                 const float *values)
-{
-    if (t->kind == CONV1D)
-        pack_conv1d(to, rows, r, values);
-    else if (t->kind == TOKENS)
-        pack_tokens(to, columns, r, values);
-    else
-        pack_rows(to, padded(columns), r, values);
-}
-
 static void synthesize(const loader *l, const tensor *t, const char *name, size_t first,
-                       size_t count)
+                       size_t count, float *to)
 {
     size_t fan_in = extent_size(&l->m->config, t->rows);
     float scale = t->kind == CONV1D ? synthetic_matrix_scale(fan_in)
                   : t->kind == GAIN ? 0x1p-3f
                                     : 0x1p-5f;
-    synthetic_fill(name, l->seed, t->kind == GAIN ? 1 : 0, scale, first, count, l->chunk);
+    synthetic_fill(name, l->seed, t->kind == GAIN ? 1 : 0, scale, first, count, to);
 }
 
 static uint32_t float_bits(float x)
@@ -207,17 +173,17 @@ static bool all_finite(const float *values, size_t n)
     return overflow >> 31 == 0;
 }
 
-static status check_finite(const loader *l, const char *path, const char *name, size_t first,
-                           size_t n)
+static status check_finite(const char *path, const char *name, size_t first, size_t n,
+                           const float *values)
 {
-    if (all_finite(l->chunk, n))
+    if (all_finite(values, n))
         return NULL;
     size_t i = 0;
-    while (all_finite(&l->chunk[i], 1))
+    while (all_finite(&values[i], 1))
         i++;
     return status_fail("%s: tensor %s: element %zu is %f, but weights must be finite: fetch or "
                        "train the model again",
-                       path, name, first + i, (double)l->chunk[i]);
+                       path, name, first + i, (double)values[i]);
 }
 
 // Where lm_head.weight is the only one of the two, it is wte as well.
@@ -227,55 +193,98 @@ static checkpoint_tensor *find_tensor(const checkpoint *file, const char *name)
     return t || strcmp(name, "wte.weight") != 0 ? t : checkpoint_find(file, "lm_head.weight");
 }
 
-// Elements first .. first + count - 1 of a tensor to the chunk.
-static status fetch(loader *l, const tensor *t, const char *name, size_t first, size_t count)
+// Elements first .. first + count - 1 of a tensor.
+static status fetch(loader *l, const tensor *t, const char *name, size_t first, size_t count,
+                    float *to)
 {
     if (!l->file) {
-        synthesize(l, t, name, first, count);
+        synthesize(l, t, name, first, count, to);
+        if (l->generated != ELEMENT_F32)
+            pack_round(l->generated, to, count, l->narrow);
         return NULL;
     }
     const checkpoint_tensor *from = find_tensor(l->file, name);
-    status s = safetensors_read(from->file, from->is, first, count, l->chunk);
-    return s ? s : check_finite(l, from->path, name, first, count);
+    status s = safetensors_read(from->file, from->is, first, count, to);
+    return s ? s : check_finite(from->path, name, first, count, to);
 }
 
-// Streams a tensor chunk by chunk into its place, `to`.
-static status stream(loader *l, const tensor *t, const char *name, float *to)
+// A part to the chunk: whole rows lie in one piece in the file.
+static status fetch_part(loader *l, const tensor *t, const char *name, const packing *p,
+                         pack_part part)
 {
-    const size_t rows = extent_size(&l->m->config, t->rows),
-                 columns = extent_size(&l->m->config, t->columns);
-    const size_t columns_once = size_min(columns, CHUNK), fit = CHUNK / columns_once;
-    const size_t rows_once =
-        fit < LANES ? fit : fit / LANES * LANES; // whole panels of tokens where possible
-    if (t->kind == TOKENS) // its last panel is written lane by lane: begin with zeros
-        memset(to + (panels_for(rows) - 1) * columns * LANES, 0, columns * LANES * sizeof *to);
-    for (size_t row = 0; row < rows; row += rows_once)
-        for (size_t column = 0; column < columns; column += columns_once) {
-            rectangle r = {row, size_min(rows_once, rows - row), column,
-                           size_min(columns_once, columns - column)};
-            status s = fetch(l, t, name, row * columns + column, r.rows * r.columns);
+    const size_t once = part.columns == p->columns ? part.rows : 1;
+    status s = NULL;
+    for (size_t i = 0; !s && i < part.rows; i += once)
+        s = fetch(l, t, name, (part.row + i) * p->columns + part.column, once * part.columns,
+                  l->chunk + i * part.columns);
+    return s;
+}
+
+// A magnitude that no block of form q8 can hold.
+static status too_large(const loader *l, const char *name, size_t i)
+{
+    return status_fail("%s: tensor %s: %g is among numbers too large for --weights q8: load it "
+                       "without",
+                       l->m->name, name, (double)l->chunk[i]);
+}
+
+// Streams a tensor part by part into its place.
+static status stream(loader *l, const tensor *t, const char *name, const packing *p)
+{
+    const size_t columns_once = size_min(p->columns, COLUMNS),
+                 rows_once = size_max(CHUNK / columns_once / ROWS, 1) * ROWS;
+    for (size_t row = 0; row < p->rows; row += rows_once)
+        for (size_t column = 0; column < p->columns; column += columns_once) {
+            const pack_part part = {row, size_min(rows_once, p->rows - row), column,
+                                    size_min(columns_once, p->columns - column)};
+            status s = fetch_part(l, t, name, p, part);
             if (s)
                 return s;
-            pack(t, rows, columns, to, r, l->chunk);
+            const size_t packed = pack_values(p, part, l->chunk, l->narrow);
+            if (packed < part.rows * part.columns)
+                return too_large(l, name, packed);
         }
+    return NULL;
+}
+
+// As what a tensor's numbers are kept: vectors and positions always as binary32.
+static element kept_as(const loader *l, const tensor *t, const char *name)
+{
+    if (t->kind != CONV1D && t->kind != TOKENS)
+        return ELEMENT_F32;
+    if (l->m->weights == MODEL_Q8)
+        return ELEMENT_Q8;
+    if (!l->file)
+        return l->generated;
+    const checkpoint_tensor *found = find_tensor(l->file, name);
+    return found ? safetensors_element(found->is) : ELEMENT_F32;
+}
+
+static status count_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
+{
+    const packing p = packing_of(t, &l->m->config, kept_as(l, t, name));
+    (void)layer_index; // it is in the name
+    l->bytes = size_plus(l->bytes, pack_bytes(&p));
     return NULL;
 }
 
 // Gives a tensor its piece of the block, and fills it.
 static status load_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
 {
-    const config *c = &l->m->config;
     char *owner = t->per_layer ? (char *)&l->m->layers[layer_index] : (char *)l->m;
-    float *to = l->unused;
-    l->unused += packed_floats(t, c);
-    size_t rows = extent_size(c, t->rows), columns = extent_size(c, t->columns);
-    if (t->kind == CONV1D)
-        *(linear *)(void *)(owner + t->place) = (linear){to, NULL, rows, columns};
-    else if (t->kind == TOKENS)
-        *(linear *)(void *)(owner + t->place) = (linear){to, NULL, columns, rows};
+    packing p = packing_of(t, &l->m->config, kept_as(l, t, name));
+    pack_begin(&p, l->unused);
+    l->unused += pack_bytes(&p);
+    if (p.as == PACK_ROWS)
+        *(const float **)(void *)(owner + t->place) = p.numbers;
     else
-        *(const float **)(void *)(owner + t->place) = to;
-    return stream(l, t, name, to);
+        *(linear *)(void *)(owner + t->place) =
+            (linear){.panels = p.numbers,
+                     .scales = p.scales,
+                     .of = p.of,
+                     .K = p.as == PACK_MATRIX ? p.rows : p.columns,
+                     .N = p.as == PACK_MATRIX ? p.columns : p.rows};
+    return stream(l, t, name, &p);
 }
 
 // Prints the sizes of a shape, as "2, 3".
@@ -358,6 +367,12 @@ static void read_rows(const checkpoint *file, config *c)
         c->V = wte->is->shape[0];
 }
 
+// Whether one tensor serves as wte and as head.
+static bool is_tied(const checkpoint *file)
+{
+    return !checkpoint_find(file, "lm_head.weight") || !checkpoint_find(file, "wte.weight");
+}
+
 static status open_directory(loader *l)
 {
     bool untied;
@@ -369,9 +384,8 @@ static status open_directory(loader *l)
     if (s)
         return s;
     read_rows(l->file, &l->m->config);
-    const bool head = checkpoint_find(l->file, "lm_head.weight");
-    l->tied = !head || !checkpoint_find(l->file, "wte.weight");
-    if (untied && !head)
+    l->tied = is_tied(l->file);
+    if (untied && !checkpoint_find(l->file, "lm_head.weight"))
         return status_fail(
             "%s: \"tie_word_embeddings\" is false in config.json, but lm_head.weight "
             "is missing: fetch the files that belong together",
@@ -387,34 +401,49 @@ static status open_source(loader *l)
     if (!m->synthetic)
         return open_directory(l);
     l->tied = true;
+    l->generated = config_synthetic_element(m->name);
     return config_parse_synthetic(m->name, &m->config, &l->seed);
+}
+
+// Floats of the largest part of a tensor: it is never larger than the whole model.
+static size_t chunk_floats(const config *c)
+{
+    const size_t columns = size_min(COLUMNS, size_max(c->F, c->C + 2 * config_kv_width(c)));
+    return size_max(CHUNK, ROWS * columns);
 }
 
 static status allocate(loader *l)
 {
     model *m = l->m;
-    const uint64_t available = memory_available();
-    m->block_bytes = model_packed_bytes(&m->config, l->tied);
+    const size_t chunk = chunk_floats(&m->config);
+    status s = for_each_tensor(l, count_tensor);
+    m->block_bytes = l->bytes;
     const size_t needed =
         size_plus(size_plus(m->block_bytes, size_times(m->config.L, sizeof *m->layers)),
-                  CHUNK * sizeof *l->chunk);
-    if (available != 0 && needed > available)
-        return status_fail("%s: needs %.1f GiB of memory, and %.1f GiB are available: use a "
-                           "smaller model, or close other programs",
-                           m->name, (double)needed * 0x1p-30, (double)available * 0x1p-30);
+                  chunk * (sizeof *l->chunk + sizeof *l->narrow));
+    if (!s)
+        s = quota_check_memory(m->name, needed);
+    if (s)
+        return s;
     m->layers = memory_array(m->config.L, sizeof *m->layers);
     m->block = memory_block(m->block_bytes);
-    l->chunk = memory_array(CHUNK, sizeof *l->chunk);
-    l->unused = m->block;
-    return m->layers && m->block && l->chunk ? NULL : memory_failed(m->name);
+    l->chunk = memory_array(chunk, sizeof *l->chunk);
+    l->narrow = memory_array(chunk, sizeof *l->narrow);
+    l->unused = (char *)m->block;
+    return m->layers && m->block && l->chunk && l->narrow ? NULL : memory_failed(m->name);
 }
 
 static status load(loader *l, const char *name)
 {
+    static const char rounded[] = " (q8)";
     l->m->name = memory_array(strlen(name) + 1, 1);
-    if (!l->m->name)
+    l->m->label = memory_array(strlen(name) + sizeof rounded, 1);
+    if (!l->m->name || !l->m->label)
         return memory_failed(name);
     strcpy(l->m->name, name);
+    strcpy(l->m->label, name);
+    if (l->m->weights == MODEL_Q8)
+        strcat(l->m->label, rounded);
     status s = open_source(l);
     if (!s)
         s = allocate(l);
@@ -427,27 +456,28 @@ static status load(loader *l, const char *name)
 
 status model_load(const char *name, model **out)
 {
+    return model_load_as(name, MODEL_AS_STORED, out);
+}
+
+status model_load_as(const char *name, model_weights weights, model **out)
+{
     *out = NULL;
     loader *l = memory_array(1, sizeof *l);
     if (!l || !(l->m = memory_array(1, sizeof *l->m))) {
         memory_free(l);
         return memory_failed(name);
     }
+    l->m->weights = weights;
     status s = load(l, name);
     if (s)
         model_free(l->m);
     else
         *out = l->m;
     checkpoint_close(l->file);
+    memory_free(l->narrow);
     memory_free(l->chunk);
     memory_free(l);
     return s;
-}
-
-const char *model_label(const model *m)
-{
-    const size_t root = sizeof SOURCE_DIR "/" - 1;
-    return strncmp(m->name, SOURCE_DIR "/", root) == 0 ? m->name + root : m->name;
 }
 
 void model_free(model *m)
@@ -457,43 +487,27 @@ void model_free(model *m)
     memory_free(m->block);
     memory_free(m->layers);
     memory_free(m->name);
+    memory_free(m->label);
     memory_free(m);
 }
 
-const char *model_default(void)
+status model_peek(const char *name, model_weights weights, config *out, size_t *bytes)
 {
-    return SOURCE_DIR "/common/models/shakespeare";
-}
-
-// Every key spelled out, so that two ways of naming the same weights have one digest.
-static status digest_synthetic(const model *m, char hex[65])
-{
-    config c;
-    uint64_t seed;
-    char text[256];
-    status s = config_parse_synthetic(m->name, &c, &seed);
-    if (s)
-        return s;
-    int n = snprintf(text, sizeof text, "synthetic:L=%zu,C=%zu,H=%zu,F=%zu,V=%zu,T=%zu,seed=%llu",
-                     c.L, c.C, c.H, c.F, c.V, c.T, (unsigned long long)seed);
-    SHA256Data((const uint8_t *)text, (size_t)n, hex);
-    return NULL;
-}
-
-status model_digest(const model *m, char hex[65])
-{
-    return m->synthetic ? digest_synthetic(m, hex) : checkpoint_digest(m->name, hex);
-}
-
-status model_peek(const char *dir, config *out)
-{
-    checkpoint *file;
-    status s = config_read(dir, out);
+    model m = {.weights = weights};
+    loader l = {.m = &m, .tied = true, .generated = config_synthetic_element(name)};
+    const bool synthetic = config_is_synthetic(name);
+    status s =
+        synthetic ? config_parse_synthetic(name, &m.config, &l.seed) : config_read(name, &m.config);
+    if (!s && !synthetic)
+        s = checkpoint_open(name, &l.file);
+    if (!s && !synthetic) {
+        read_rows(l.file, &m.config);
+        l.tied = is_tied(l.file);
+    }
     if (!s)
-        s = checkpoint_open(dir, &file);
-    if (s)
-        return s;
-    read_rows(file, out);
-    checkpoint_close(file);
-    return NULL;
+        s = for_each_tensor(&l, count_tensor);
+    checkpoint_close(l.file);
+    *out = m.config;
+    *bytes = l.bytes;
+    return s;
 }

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
+#include "common/file/file.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #    error "safetensors are little-endian, and are read here without swapping bytes"
@@ -28,6 +28,7 @@ struct safetensors_type {
     const char *name;
     size_t bytes;                                             // of one element
     void (*widen)(const uint16_t *from, size_t n, float *to); // 16-bit numbers to float
+    element kept;
 };
 
 struct safetensors {
@@ -69,24 +70,24 @@ static void widen_bf16(const uint16_t *from, size_t n, float *to)
 
 static const safetensors_type DTYPES[] = {
     // The ones that can be read,
-    {"F32", 4, NULL},
-    {"F16", 2, widen_f16},
-    {"BF16", 2, widen_bf16},
+    {"F32", 4, NULL, ELEMENT_F32},
+    {"F16", 2, widen_f16, ELEMENT_F16},
+    {"BF16", 2, widen_bf16, ELEMENT_BF16},
     // and those of buffers nobody reads.
-    {"BOOL", 1, NULL},
-    {"U8", 1, NULL},
-    {"I8", 1, NULL},
-    {"F8_E5M2", 1, NULL},
-    {"F8_E4M3", 1, NULL},
-    {"F8_E8M0", 1, NULL},
-    {"U16", 2, NULL},
-    {"I16", 2, NULL},
-    {"U32", 4, NULL},
-    {"I32", 4, NULL},
-    {"U64", 8, NULL},
-    {"I64", 8, NULL},
-    {"F64", 8, NULL},
-    {"C64", 8, NULL},
+    {"BOOL", 1, NULL, ELEMENT_F32},
+    {"U8", 1, NULL, ELEMENT_F32},
+    {"I8", 1, NULL, ELEMENT_F32},
+    {"F8_E5M2", 1, NULL, ELEMENT_F32},
+    {"F8_E4M3", 1, NULL, ELEMENT_F32},
+    {"F8_E8M0", 1, NULL, ELEMENT_F32},
+    {"U16", 2, NULL, ELEMENT_F32},
+    {"I16", 2, NULL, ELEMENT_F32},
+    {"U32", 4, NULL, ELEMENT_F32},
+    {"I32", 4, NULL, ELEMENT_F32},
+    {"U64", 8, NULL, ELEMENT_F32},
+    {"I64", 8, NULL, ELEMENT_F32},
+    {"F64", 8, NULL, ELEMENT_F32},
+    {"C64", 8, NULL, ELEMENT_F32},
 };
 
 static const safetensors_type *find_dtype(const char *name)
@@ -291,6 +292,11 @@ const safetensor *safetensors_find(const safetensors *file, const char *name)
 {
     const safetensor key = {.name = name};
     return bsearch(&key, file->tensors, file->count, sizeof key, by_name);
+}
+
+element safetensors_element(const safetensor *t)
+{
+    return t->type->kept;
 }
 
 status safetensors_read(safetensors *file, const safetensor *t, size_t first, size_t count,

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/number/panels.h"
 
 enum { SAFETENSORS_RANK = 8 }; // dimensions a tensor may have; a GPT-2's masks have 4
 
@@ -30,6 +31,9 @@ void safetensors_close(safetensors *file);
 // The i-th tensor by name, NULL from the last one on; and the one called `name`, or NULL.
 const safetensor *safetensors_at(const safetensors *file, size_t i);
 const safetensor *safetensors_find(const safetensors *file, const char *name);
+
+// As what its numbers are kept without a loss: F16 or BF16, or F32 for those of any other dtype.
+element safetensors_element(const safetensor *t);
 
 // Elements first .. first + count - 1 of a tensor of F32, F16 or BF16, widened exactly to F32;
 // another dtype is refused.

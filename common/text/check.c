@@ -4,10 +4,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/file/file.h"
+#include "common/generate/ends.h"
 #include "common/model/model.h"
-#include "common/text/ends.h"
 #include "common/text/tokenizer.h"
 #include "common/text/tokenizer_files.h"
 
@@ -137,7 +137,8 @@ static status print_fit(const tokenizer *t, const char *dir, FILE *f)
         fprintf(f, "model:         none here (no config.json)\n");
         return NULL;
     }
-    status s = model_peek(dir, &c);
+    size_t bytes;
+    status s = model_peek(dir, MODEL_AS_STORED, &c, &bytes);
     if (!s)
         s = tokenizer_fits(t, dir, c.V);
     if (!s)

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"
+#include "common/base/streams.h"
+#include "common/file/file.h"
 #include "common/model/model.h"
 #include "common/text/check.h"
 #include "common/text/tokenizer.h"
@@ -108,12 +109,12 @@ static status run(const options *o)
 int main(int argc, char **argv)
 {
     options o = {.model = model_default()};
+    streams_hold();
     if (!parse(argc, argv, &o))
         return USAGE_ERROR;
     status s = o.help ? print_help() : o.checked ? check_tokenizer(o.checked, stdout) : run(&o);
-    if (!s && (fflush(stdout) != 0 || ferror(stdout)))
-        s = status_fail("standard output: cannot be written: %s: make room, or write elsewhere",
-                        strerror(errno));
+    if (!s)
+        s = streams_written();
     if (s)
         fprintf(stderr, "%s: %s\n", argv[0], s);
     return s ? EXIT_FAILURE : EXIT_SUCCESS;

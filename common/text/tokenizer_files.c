@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/file/file.h"
 #include "common/text/tokenizer_json.h"
 
 #define AGAIN ": fetch the GPT-2's file again"

@@ -1,7 +1,8 @@
-// Which bytes are text.
+// Which bytes are text, and what JSON is told where they are not.
 #ifndef LOCKSTEP_UTF8_H
 #define LOCKSTEP_UTF8_H
 
+#include <jansson.h>
 #include <stddef.h>
 
 // The length of the well-formed UTF-8 sequence that starts s (Unicode 15, table 3-7), or minus that
@@ -22,5 +23,18 @@ static inline int utf8_sequence(const char *s, size_t n)
             return -i;
     return more + 1;
 }
+
+// n bytes as a JSON string, with U+FFFD for what is not UTF-8; NULL if there is no memory.
+json_t *utf8_string(const char *s, size_t n);
+
+// Puts '?' in place of what no page and no key may hold: control characters but the newline, and
+// bytes that are not UTF-8.
+void utf8_clean(char *text, size_t n);
+
+// A text as a JSON string; null where that is NULL or empty.
+json_t *utf8_text(const char *s);
+
+// json_object_set_new for a key that need not be UTF-8.
+int utf8_set_new(json_t *object, const char *key, json_t *value);
 
 #endif

@@ -94,13 +94,14 @@ Test(bench, cost_counts_multiply_adds)
 {
     const config c = {.L = 3, .C = 48, .H = 2, .F = 100, .V = 1000, .T = 64};
     const double matrices = 4 * 48 * 48 + 2 * 48 * 100;
-    cr_assert_eq(cost_multiply_adds(&c, 0, 10), 10 * matrices * 3 + 10 * 11 * 48 * 3 + 1000 * 48);
-    cr_assert_eq(cost_multiply_adds(&c, 9, 10), matrices * 3 + 2 * 10 * 48 * 3 + 1000 * 48);
+    cr_assert_eq(cost_multiply_adds(&c, NULL, 0, 10),
+                 10 * matrices * 3 + 10 * 11 * 48 * 3 + 1000 * 48);
+    cr_assert_eq(cost_multiply_adds(&c, NULL, 9, 10), matrices * 3 + 2 * 10 * 48 * 3 + 1000 * 48);
     double sum = 0;
     for (size_t t = 0; t < 10; t++)
-        sum += cost_multiply_adds(&c, t, t + 1);
-    cr_assert_eq(sum - 9 * 1000 * 48, cost_multiply_adds(&c, 0, 10));
-    cr_assert_eq(cost_kv_bytes(&(config){.L = 12, .C = 768}, 1024), (size_t)72 << 20);
+        sum += cost_multiply_adds(&c, NULL, t, t + 1);
+    cr_assert_eq(sum - 9 * 1000 * 48, cost_multiply_adds(&c, NULL, 0, 10));
+    cr_assert_eq(cost_kv_bytes(&(config){.L = 12, .C = 768, .H = 12}, 1024), (size_t)72 << 20);
 }
 
 Test(bench, format_numbers)
@@ -222,10 +223,10 @@ Test(bench, sweep_writes_every_sample)
 
     const char *samples = command_file(dir, "samples.csv");
     cr_assert_eq(command_lines(samples), 1 + ROWS * SAMPLES);
-    cr_assert(strncmp(samples, "model,decoder,metric,context,sample,order,ns\n", 45) == 0, "%.60s",
-              samples);
+    cr_assert(strncmp(samples, "model,decoder,metric,context,sample,order,ns,throttled\n", 55) == 0,
+              "%.60s", samples);
     for (samples = strchr(samples, '\n') + 1; *samples; samples = strchr(samples, '\n') + 1) {
-        cr_assert_eq(command_split(samples, f), 7, "%.100s", samples);
+        cr_assert_eq(command_split(samples, f), 8, "%.100s", samples);
         cr_assert_str_eq(f[0], "\"" TINY "\"");
         size_t order = strtoull(f[5], NULL, 10), context = strtoull(f[3], NULL, 10);
         cr_assert(context == 16 || context == 32 || context == 63, "context %zu", context);
@@ -238,20 +239,23 @@ Test(bench, sweep_writes_every_sample)
 
     const char *summary = command_file(dir, "summary.csv");
     cr_assert_eq(command_lines(summary), 1 + ROWS);
-    cr_assert(strncmp(summary, "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n",
-                      65) == 0,
-              "%.80s", summary);
+    cr_assert(
+        strncmp(summary,
+                "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples,throttled\n",
+                75) == 0,
+        "%.80s", summary);
     for (summary = strchr(summary, '\n') + 1; *summary; summary = strchr(summary, '\n') + 1) {
-        cr_assert_eq(command_split(summary, f), 8, "%.100s", summary);
+        cr_assert_eq(command_split(summary, f), 9, "%.100s", summary);
         double median = strtod(f[4], NULL), lo = strtod(f[5], NULL), hi = strtod(f[6], NULL);
         cr_assert(0 < lo && lo <= median && median <= hi, "%.100s", summary);
         cr_assert_str_eq(f[7], "6");
     }
 
     const char *memory = command_file(dir, "memory.csv");
-    cr_assert_eq(command_lines(memory), 1 + CONTEXTS);
-    cr_assert(strstr(memory, "model,context,kv_bytes,naive_activation_bytes\n\"" TINY
-                             "\",16,16384,") == memory,
+    cr_assert_eq(command_lines(memory), 1 + 2 * CONTEXTS);
+    cr_assert(strstr(memory, "model,decoder,context,kv_bytes,naive_activation_bytes\n\"" TINY
+                             "\",naive,16,0,") == memory &&
+                  strstr(memory, "\",kvcache,16,16384,"),
               "%.100s", memory);
     support_remove_dir(dir);
 }
@@ -314,7 +318,7 @@ Test(bench, ctrl_c_keeps_what_is_there)
     cr_assert_eq(*last, '\n', "the last row is cut");
     while (last > samples && last[-1] != '\n')
         last--;
-    cr_assert_eq(command_split(last, f), 7, "%s", last);
+    cr_assert_eq(command_split(last, f), 8, "%s", last);
     cr_assert_eq(command_lines(samples), 1 + 3 * (strtoull(f[5], NULL, 10) + 1),
                  "rows are missing");
     support_remove_dir(dir);

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/base/random.h"
+#include "common/file/file.h"
 #include "tests/support/support.h"
 
 enum { ROWS = 40, COLUMNS = 300, FILE_BYTES = 4096 };

@@ -31,6 +31,8 @@ static const char *const SHAPES[] = {
     "synthetic:L=2,C=96,H=3,T=40,V=64,F=80,seed=9",
     "synthetic:L=1,C=1,H=1,T=40,V=3,F=1",
     "synthetic:L=2,C=36,H=6,T=40,V=16",
+    "synthetic:L=2,C=36,H=6,G=2,T=40,V=16",
+    "synthetic:L=1,C=80,H=4,G=1,T=40,V=20",
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
@@ -44,15 +46,16 @@ static model *load(const char *name)
 
 // What one call of step over T tokens is, after one over `first` of them; naive computes them
 // again.
-static count counted(const decoder_api *api, const model *m, size_t first, size_t T)
+static count counted(const decoder_api *api, const model *m, const kv_spec *spec, size_t first,
+                     size_t T)
 {
     int ids[LONGEST];
     for (size_t i = 0; i < T; i++)
         ids[i] = fixed_token(i, m->config.V);
     const float *logits;
     decoder *d = NULL;
-    count c = count_begin(m, &(kv_spec){0});
-    cr_assert_null(api->create(m, &(decoder_options){.T_max = T}, &d));
+    count c = count_begin(m, spec);
+    cr_assert_null(api->create(m, &(decoder_options){.T_max = T, .kv = *spec}, &d));
     cr_assert(first == 0 || !api->step(d, ids, first, 1, &logits));
     api->observe(d, count_row, &c);
     cr_assert_null(api->step(d, ids, T, 1, &logits));
@@ -64,22 +67,24 @@ static count counted(const decoder_api *api, const model *m, size_t first, size_
 // one of its keys.
 static work formula(const config *c, stage s, size_t first, size_t T)
 {
-    const size_t L = c->L, C = c->C, H = c->H, F = c->F, V = c->V, R = T - first;
+    const size_t L = c->L, C = c->C, H = c->H, F = c->F, V = c->V, R = T - first,
+                 W = config_kv_width(c);
     const size_t pairs = (T * (T + 1) - first * (first + 1)) / 2;
     const work scaled = {.values = R * C * L, .weight_bytes = 2 * C * L * FLOAT};
     const work square = {R * C * L, R * C * C * L, 0, (C * C + C) * L * FLOAT, 0, 0};
-    const work stored = {.values = R * C * L, .kv_written_bytes = R * C * L * FLOAT};
+    const work shared = {R * W * L, R * C * W * L, 0, (C * W + W) * L * FLOAT, 0, 0};
+    const work stored = {.values = R * W * L, .kv_written_bytes = R * W * L * FLOAT};
     const work all[STAGES] = {
         [STAGE_EMBED] = {.values = R * C, .weight_bytes = 2 * R * C * FLOAT},
         [STAGE_LN1] = scaled,
         [STAGE_Q] = square,
-        [STAGE_K] = square,
-        [STAGE_V] = square,
+        [STAGE_K] = shared,
+        [STAGE_V] = shared,
         [STAGE_STORED_K] = stored,
         [STAGE_STORED_V] = stored,
-        [STAGE_SCORES] = {pairs * H * L, pairs * C * L, 0, 0, T * C * L * FLOAT, 0},
+        [STAGE_SCORES] = {pairs * H * L, pairs * C * L, 0, 0, T * W * L * FLOAT, 0},
         [STAGE_SOFTMAX] = {.values = pairs * H * L, .exps = pairs * H * L},
-        [STAGE_ATTEND] = {R * C * L, pairs * C * L, 0, 0, T * C * L * FLOAT, 0},
+        [STAGE_ATTEND] = {R * C * L, pairs * C * L, 0, 0, T * W * L * FLOAT, 0},
         [STAGE_PROJ] = square,
         [STAGE_LN2] = scaled,
         [STAGE_FC] = {R * F * L, R * C * F * L, 0, (C * F + F) * L * FLOAT, 0, 0},
@@ -120,9 +125,10 @@ static void assert_sums(const count *c, size_t first, size_t T)
     const config *of = &c->m->config;
     const work all = count_sum(c, COUNT_EVERYTHING);
     cr_assert_eq((double)count_sum(c, COUNT_LINEAR).multiply_adds, cost_linear(of, first, T));
-    cr_assert_eq((double)count_sum(c, COUNT_ATTENTION).multiply_adds, cost_attention(of, first, T));
-    cr_assert_eq((double)all.multiply_adds, cost_multiply_adds(of, first, T));
-    cr_assert_eq((double)all.exps, cost_exps(of, first, T));
+    cr_assert_eq((double)count_sum(c, COUNT_ATTENTION).multiply_adds,
+                 cost_attention(of, NULL, first, T));
+    cr_assert_eq((double)all.multiply_adds, cost_multiply_adds(of, NULL, first, T));
+    cr_assert_eq((double)all.exps, cost_exps(of, NULL, first, T));
     cr_assert_eq((double)all.weight_bytes, cost_weight_bytes(of, first, T));
     cr_assert_eq(all.kv_read_bytes, cost_kv_bytes(of, T));
     cr_assert_eq(all.kv_written_bytes, cost_kv_bytes(of, T - first));
@@ -133,8 +139,8 @@ static void assert_sums(const count *c, size_t first, size_t T)
 static size_t lanes_by_hand(const config *c, size_t first, size_t T)
 {
     const size_t R = T - first, D = config_head_size(c);
-    size_t each = R * (padded(3 * c->C) * c->C + padded(c->C) * c->C + padded(c->F) * c->C +
-                       padded(c->C) * c->F);
+    size_t each = R * (padded(c->C + 2 * config_kv_width(c)) * c->C + padded(c->C) * c->C +
+                       padded(c->F) * c->C + padded(c->C) * c->F);
     for (size_t from = 0; from < R; from += TILE_ROWS)
         for (size_t r = from, end = from + TILE_ROWS < R ? from + TILE_ROWS : R; r < end; r++)
             each += c->H * (padded(first + end) * D + padded(D) * (first + r + 1));
@@ -143,11 +149,36 @@ static size_t lanes_by_hand(const config *c, size_t first, size_t T)
 
 static void check_pass(const decoder_api *api, const model *m, size_t first, size_t T)
 {
-    const count c = counted(api, m, first, T);
+    const count c = counted(api, m, &(kv_spec){0}, first, T);
     const size_t computed = api == &naive_decoder ? 0 : first;
     assert_stages(&c, computed, T);
     assert_sums(&c, computed, T);
     assert_equals(c.lanes, lanes_by_hand(&m->config, computed, T), "lanes", "all", &c, computed, T);
+}
+
+// Of matrices whose K is a multiple of 32, `bytes` a number in place of 4.
+static void check_width(const char *name, model_weights weights, double bytes)
+{
+    model *m = NULL;
+    cr_assert_null(model_load_as(name, weights, &m));
+    const config *c = &m->config;
+    for (size_t first = 0; first < 30; first += 29) {
+        const count of = counted(&kvcache_decoder, m, &(kv_spec){0}, first, 30);
+        const double numbers = cost_layer_row(c) * (double)c->L + (double)(c->V * c->C) +
+                               (double)((30 - first) * c->C);
+        cr_assert_eq((double)count_sum(&of, COUNT_EVERYTHING).weight_bytes,
+                     cost_weight_bytes(c, first, 30) - numbers * (FLOAT - bytes), "%s", name);
+    }
+    model_free(m);
+}
+
+Test(count, weights_have_the_bytes_of_their_width)
+{
+    check_width("synthetic:L=2,C=64,H=2,T=40,V=50", MODEL_AS_STORED, 4);
+    check_width("synthetic:L=2,C=64,H=2,T=40,V=50,dtype=bf16", MODEL_AS_STORED, 2);
+    check_width("synthetic:L=1,C=96,H=3,G=1,T=40,V=50,dtype=f16", MODEL_AS_STORED, 2);
+    check_width("synthetic:L=1,C=96,H=3,G=1,T=40,V=50,dtype=f16", MODEL_Q8, 34.0 / 32);
+    check_width("synthetic:L=2,C=64,H=2,T=40,V=50", MODEL_Q8, 34.0 / 32);
 }
 
 static void check_model(const model *m)
@@ -164,6 +195,27 @@ static void check_model(const model *m)
 }
 
 TestSuite(count, .timeout = 120);
+
+// Where rows see less, the formulas go by what the spec lets them see.
+Test(count, equals_the_formulas_under_a_spec)
+{
+    const kv_spec specs[] = {{.keep = KV_WINDOW, .recent = 8, .sinks = 3},
+                             {.keep = KV_WINDOW, .recent = 20},
+                             {.form = KV_F16}};
+    model *m = load(TINY);
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
+        for (size_t T = 2; T <= LONGEST; T += 3) {
+            const size_t first[] = {0, T - 1};
+            for (size_t k = 0; k < 2; k++) {
+                const count c = counted(&kvcache_decoder, m, &specs[i], first[k], T);
+                const work all = count_sum(&c, COUNT_EVERYTHING);
+                cr_assert_eq((double)all.multiply_adds,
+                             cost_multiply_adds(&m->config, &specs[i], first[k], T));
+                cr_assert_eq((double)all.exps, cost_exps(&m->config, &specs[i], first[k], T));
+            }
+        }
+    model_free(m);
+}
 
 Test(count, equals_the_formulas_for_every_shape)
 {
@@ -197,8 +249,8 @@ Test(count, attention_is_quadratic_without_a_cache_and_linear_with_one)
     const size_t C = m->config.C, H = m->config.H, L = m->config.L;
     work naive[LONGEST + 1] = {0}, cached[LONGEST + 1] = {0};
     for (size_t T = 2; T <= LONGEST; T++) {
-        const count n = counted(&naive_decoder, m, 0, T),
-                    k = counted(&kvcache_decoder, m, T - 1, T);
+        const count n = counted(&naive_decoder, m, &(kv_spec){0}, 0, T),
+                    k = counted(&kvcache_decoder, m, &(kv_spec){0}, T - 1, T);
         naive[T] = count_sum(&n, COUNT_ATTENTION);
         cached[T] = count_sum(&k, COUNT_ATTENTION);
     }
@@ -223,7 +275,8 @@ Test(count, layers_are_proportional)
         snprintf(name, sizeof name, "synthetic:L=%zu,C=36,H=6,T=40,V=16", L);
         model *m = load(name);
         for (int cached = 0; cached < 2; cached++) {
-            const count c = counted(cached ? &kvcache_decoder : &naive_decoder, m, 29, 30);
+            const count c =
+                counted(cached ? &kvcache_decoder : &naive_decoder, m, &(kv_spec){0}, 29, 30);
             attention[cached][L] = count_sum(&c, COUNT_ATTENTION);
             linear_layers[cached][L] = count_sum(&c, COUNT_LINEAR);
             cr_assert_eq(attention[cached][L].multiply_adds,
@@ -258,7 +311,7 @@ Test(count, chunks_add_up)
         cr_assert_null(kvcache_decoder.step(d, ids, ends[i], 1, &logits));
     }
     kvcache_decoder.destroy(d);
-    const count whole = counted(&kvcache_decoder, m, 0, 33);
+    const count whole = counted(&kvcache_decoder, m, &(kv_spec){0}, 0, 33);
     for (stage s = 0; s < STAGES; s++) {
         const bool last = s == STAGE_LNF || s == STAGE_LOGITS;
         cr_assert_eq(c.of[s].multiply_adds, (last ? 4 : 1) * whole.of[s].multiply_adds, "%s",
@@ -281,33 +334,34 @@ Test(count, crossover_is_where_the_counts_are_equal)
                      cached = (size_t)cost_crossover(c, true, 1);
         cr_assert_eq(naive, 4 * c->C + 2 * c->F - 1);
         cr_assert_eq(cached, 2 * c->C + c->F);
-        cr_assert_eq(cost_attention(c, 0, naive), cost_linear(c, 0, naive));
-        cr_assert_eq(cost_attention(c, cached - 1, cached), cost_linear(c, cached - 1, cached));
+        cr_assert_eq(cost_attention(c, NULL, 0, naive), cost_linear(c, 0, naive));
+        cr_assert_eq(cost_attention(c, NULL, cached - 1, cached),
+                     cost_linear(c, cached - 1, cached));
         cr_assert_eq(cost_crossover(c, true, 2), (double)cached / 2,
                      "slower attention overtakes sooner");
     }
 }
 
-// What the profile relies on: a tile's scores are all shown before its softmax, and that before its
+// What the profile relies on: a band's scores are all shown before its softmax, and that before its
 // weighted values. The scores shown are those whose softmax follows.
 typedef struct shown {
     size_t first, H; // position of row 0; heads
     stage last;
-    size_t next; // row of its tile that comes next
-    float scores[TILE_ROWS][(LONGEST + LANES - 1) / LANES * LANES];
+    size_t next; // row of its band that comes next
+    float scores[BAND_ROWS][(LONGEST + LANES - 1) / LANES * LANES];
     size_t rows;
 } shown;
 
-static void watch_tile(void *user, stage s, int l, int head, size_t position, const float *values,
+static void watch_band(void *user, stage s, int l, int head, size_t position, const float *values,
                        size_t n)
 {
     shown *w = user;
     (void)l;
     if (s < STAGE_SEES || s > STAGE_ATTEND)
         return;
-    const size_t r = (position - w->first) % TILE_ROWS;
+    const size_t r = (position - w->first) % BAND_ROWS;
     w->next = s == w->last ? w->next + 1 : 0;
-    cr_assert_eq(r, w->next, "%s of row %zu came as number %zu of its tile", stage_name(s), r,
+    cr_assert_eq(r, w->next, "%s of row %zu came as number %zu of its band", stage_name(s), r,
                  w->next);
     w->last = s;
     w->rows++;
@@ -321,7 +375,7 @@ static void watch_tile(void *user, stage s, int l, int head, size_t position, co
                  position, head);
 }
 
-Test(count, a_tiles_stages_come_one_after_the_other)
+Test(count, a_bands_stages_come_one_after_the_other)
 {
     model *m = load("synthetic:L=1,C=20,H=2,T=40,V=33,F=44");
     int ids[LONGEST];
@@ -332,7 +386,7 @@ Test(count, a_tiles_stages_come_one_after_the_other)
     shown w = {.first = 3, .last = STAGES};
     cr_assert_null(kvcache_decoder.create(m, &(decoder_options){.T_max = LONGEST}, &d));
     cr_assert_null(kvcache_decoder.step(d, ids, 3, 1, &logits));
-    kvcache_decoder.observe(d, watch_tile, &w);
+    kvcache_decoder.observe(d, watch_band, &w);
     cr_assert_null(kvcache_decoder.step(d, ids, LONGEST, 1, &logits));
     cr_assert_eq(w.rows, 4 * 2 * (LONGEST - 3));
     kvcache_decoder.destroy(d);
@@ -401,7 +455,8 @@ Test(profile, crossover_follows_from_counts_and_rates)
     const config *c = &m->config;
     for (int cached = 0; cached < 2; cached++) {
         const pass which = cached ? PASS_CACHED_STEP : PASS_NAIVE_STEP;
-        profile p = {.done = counted(cached ? &kvcache_decoder : &naive_decoder, m, 20, 21)};
+        profile p = {
+            .done = counted(cached ? &kvcache_decoder : &naive_decoder, m, &(kv_spec){0}, 20, 21)};
         for (stage s = 0; s < STAGES; s++)
             p.ns[s] = 4 * (double)p.done.of[s].multiply_adds;
         cr_assert_float_eq(profile_crossover(&p, which), cost_crossover(c, cached, 1), 1e-9);

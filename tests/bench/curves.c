@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "bench/base/machine.h"
@@ -16,6 +17,9 @@
 #include "bench/curves/resident.h"
 #include "bench/measure/race.h"
 #include "common/base/memory.h"
+#include "common/decoder.h"
+#include "common/kv/kv.h"
+#include "common/math/kernel.h"
 #include "tests/support/command.h"
 #include "tests/support/support.h"
 
@@ -45,7 +49,7 @@ static const struct {
     {"context", "16,24,32,63", "context", "ns", "Noise", 4, 3},
     {"longcontext", "16,24,32,63", "context", "ns", "Noise", 4, 3},
     {"layers", "1-4", "layers", "ns", "Noise", 4, 2},
-    {"generate", "1-4,32", "tokens", "ns", "The cache has", 5, 1},
+    {"generate", "1-4,32", "tokens", "ns", "The cache of kvcache has", 5, 1},
     {"memory", "16,32,48,64", "context", "bytes", "synthetic:1558M", 4, 2},
     {"throughput", "16,24,32,48", "context", "ns", "Tokens per second", 4, 1},
     {"crossover", "16,24,32,63", "context", "ns", "Attention overtakes", 4, 2},
@@ -56,13 +60,14 @@ static void check_summary(const char *dir, size_t c)
 {
     char f[32][64], header[128];
     const char *row = experiment_file(dir, cases[c].name, "summary.csv");
-    snprintf(header, sizeof header, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n",
-             cases[c].x, cases[c].unit, cases[c].unit, cases[c].unit);
+    snprintf(header, sizeof header,
+             "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples,throttled\n", cases[c].x,
+             cases[c].unit, cases[c].unit, cases[c].unit);
     cr_assert_eq(strncmp(row, header, strlen(header)), 0, "%s: %.100s", cases[c].name, row);
     cr_assert_eq(command_lines(row), 1 + 2 * cases[c].count * cases[c].metrics, "%s",
                  cases[c].name);
     for (row = next_line(row); *row; row = next_line(row)) {
-        cr_assert_eq(command_split(row, f), 8, "%.100s", row);
+        cr_assert_eq(command_split(row, f), 9, "%.100s", row);
         double median = strtod(f[4], NULL), lo = strtod(f[5], NULL), hi = strtod(f[6], NULL);
         cr_assert(0 <= lo && lo <= median && median <= hi, "%.100s", row);
         cr_assert_str_eq(f[7], "6");
@@ -113,7 +118,7 @@ static void order_of(const char *dir, char *text)
     char f[32][64];
     const char *row = next_line(experiment_file(dir, "context", "samples.csv"));
     for (*text = '\0'; *row; row = next_line(row)) {
-        cr_assert_eq(command_split(row, f), 7, "%.100s", row);
+        cr_assert_eq(command_split(row, f), 8, "%.100s", row);
         text += sprintf(text, "%s %s %s %s %s\n", f[1], f[2], f[3], f[4], f[5]);
     }
 }
@@ -272,6 +277,92 @@ Test(curves, resident_memory_of_a_process)
               idle, filled);
     support_assert_refused(resident_peak(fail, "luck", &idle), "no luck");
     support_assert_refused(resident_peak(crash, NULL, &idle), "process");
+}
+
+// Rows of 8192 tokens of 16 layers go into a store in chunks, as a decoder would hand them over.
+enum { LONG = 8192, CHUNK = 512 };
+
+typedef struct filling {
+    const char *spec; // NULL: no store, only the rows and scores at hand
+    size_t *bytes;    // what the store says it holds
+} filling;
+
+static status fill_store(void *argument)
+{
+    const filling *f = argument;
+    static int tokens[LONG];
+    const config c = {.T = LONG, .C = 64, .L = 16, .H = 1, .F = 16, .V = 16};
+    decoder_options o = {.T_max = LONG};
+    activations a;
+    kv *s;
+    status failed = activations_create(&c, LONG, &a);
+    for (size_t i = 0; !failed && i < BAND_ROWS; i++)
+        memset(row(&a.scores, i), 0, LONG * sizeof(float));
+    for (size_t i = 0; !failed && i < CHUNK * 3 * c.C; i++)
+        row(&a.qkv, i / (3 * c.C))[i % (3 * c.C)] = (float)(i % 97) / 97 - 0.5f;
+    if (failed || !f->spec)
+        return failed;
+    failed = kv_parse(f->spec, &c, &o.kv);
+    failed = failed ? failed : kv_create(&c, c.L, &o, &s);
+    for (size_t t = 0, first; !failed && t < LONG; t += CHUNK) {
+        failed = kv_begin(s, tokens, t + CHUNK, t, t, &first);
+        for (size_t l = 0; !failed && l < c.L; l++) // only a window drops rows, once they attended
+            failed = o.kv.keep == KV_ALL ? kv_store(s, l, t, &a.k, &a.v, CHUNK)
+                                         : kv_attend(s, l, t, &a, CHUNK, &(tap){0});
+        if (!failed)
+            kv_commit(s, tokens, t + CHUNK);
+    }
+    if (failed)
+        return failed;
+    *f->bytes = kv_bytes(s);
+    kv_destroy(s);
+    activations_free(&a);
+    return NULL;
+}
+
+// Bytes that a store holds after 8192 tokens, and how much of a process's memory that is. This
+// process fills none itself: what it has freed would be there for its children.
+static double resident_of(const char *spec, size_t *bytes)
+{
+    double idle, filled;
+    const filling none = {.spec = NULL};
+    const filling f = {spec, mmap(NULL, sizeof *f.bytes, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
+    cr_assert(f.bytes != MAP_FAILED);
+    cr_assert_null(resident_peak(fill_store, (void *)&none, &idle));
+    cr_assert_null(resident_peak(fill_store, (void *)&f, &filled));
+    *bytes = *f.bytes;
+    munmap(f.bytes, sizeof *f.bytes);
+    return filled - idle;
+}
+
+// No copy in full width stands beside a narrow form, and what a window drops is given back: beyond
+// the rows and scores at hand the process holds what the store says, of 64 MiB that 8192 rows of
+// binary32 take. A system that gives out 2 MiB at once rounds up, each array for itself.
+Test(curves, a_store_takes_the_memory_that_it_says)
+{
+    static const struct {
+        const char *spec;
+        double share; // of what plain takes
+    } forms[] = {{"all", 1},
+                 {"f16", 0.5},
+                 {"bf16", 0.5},
+                 {"fp8", 0.25},
+                 {"q8", 34 / 128.0},
+                 {"q4", 18 / 128.0},
+                 {"kivi4", 0.16},
+                 {"kivi2", 0.1},
+                 {"window:64+4", 0.03},
+                 {"window:64+4,q8", 0.01},
+                 {"heavy:64+64", 0.03}};
+    const double plain = 16.0 * LONG * 2 * 64 * sizeof(float), rounding = 6 << 20;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        size_t bytes;
+        const double resident = resident_of(forms[i].spec, &bytes);
+        cr_assert_leq((double)bytes, forms[i].share * plain, "%s: %zu bytes", forms[i].spec, bytes);
+        cr_assert(resident < (double)bytes + rounding && resident > 0.8 * (double)bytes,
+                  "%s: %zu bytes, of which %g are resident", forms[i].spec, bytes, resident);
+    }
 }
 
 Test(curves, requests_are_timed_in_order_and_decoders_agree)

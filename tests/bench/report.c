@@ -19,6 +19,8 @@
 TestSuite(report, .timeout = 120);
 
 #define HOSTILE "</p><script>alert('1')</script>&\""
+#define HOSTILE_SHELL                                                                              \
+    "&lt;/p&gt;&lt;script&gt;alert(&#39;\\&#39;&#39;1&#39;\\&#39;&#39;)&lt;/script&gt;&amp;&quot;"
 #define HOSTILE_CSV "\"</p><script>alert('1')</script>&\"\"\""
 #define HOSTILE_HTML "&lt;/p&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"
 
@@ -59,34 +61,55 @@ static void write_medians(const char *dir, const char *name, const char *x, cons
                           const char *const *metrics)
 {
     char text[1 << 14];
-    int n =
-        snprintf(text, sizeof text, "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples\n",
-                 x, unit, unit, unit);
+    int n = snprintf(text, sizeof text,
+                     "model,decoder,metric,%s,median_%s,ci_lo_%s,ci_hi_%s,samples,throttled\n", x,
+                     unit, unit, unit);
     for (; *metrics; metrics++)
         for (size_t i = 0; i < 2 * (size_t)PLACES; i++) {
             const size_t at = places[i % PLACES];
             const double y = i < PLACES ? 2000.0 * (double)(at * at) : 1000.0 * (double)at;
             n += snprintf(text + n, sizeof text - (size_t)n,
-                          HOSTILE_CSV ",%s,%s,%zu,%.0f,%.0f,%.0f,6\n",
+                          HOSTILE_CSV ",%s,%s,%zu,%.0f,%.0f,%.0f,6,0\n",
                           i < PLACES ? "naive" : "kvcache", *metrics, at, y, 0.9 * y, 1.1 * y);
         }
     write_text(dir, name, text);
 }
 
+// Notes the digests of the files that "SUMMARY-context.json" stands beside.
+static void seal(const char *dir, const char *name, json_t *context)
+{
+    static const char *const swept[] = {"summary.csv", "memory.csv", NULL},
+                             *const curve[] = {"summary.csv", "counts.csv", "fits.csv",
+                                               "conclusion.txt", NULL},
+                             *const roofs[] = {"roofline.csv", "roofs.csv", NULL};
+    char before[64];
+    snprintf(before, sizeof before, "%.*s", (int)(strstr(name, "context.json") - name), name);
+    const bool roofline = strcmp(before, "roofline-") == 0;
+    cr_assert_null(results_seal(dir, roofline ? "" : before,
+                                roofline  ? roofs
+                                : *before ? curve
+                                          : swept,
+                                context));
+}
+
+// Writes the description of a sweep or of a curve, whose files are there already.
 static void write_context(const char *dir, const char *name, const char *about, const char *build)
 {
     json_t *context = json_pack(
         "{s:{s:s, s:i, s:i, s:n, s:n, s:i}, s:{s:s, s:f}, s:{s:s, s:s, s:s, s:s}, s:{s:s, s:s, "
         "s:i}, "
-        "s:{s:s, s:{s:s}, s:[i, i], s:s, s:i, s:i, s:i, s:f, s:b, s:i, s:i, s:f, s:b, s:f, s:n}}",
+        "s:{s:s, s:{s:s}, s:[i, i], s:s, s:i, s:i, s:i, s:f, s:b, s:i, s:i, s:f, s:b, s:f, s:n, "
+        "s:i, s:{s:s, s:s}}}",
         "machine", "cpu", "A <fast> one", "cores", 2, "l1d_bytes", 49152, "l2_bytes", "l3_bytes",
         "memory_available_bytes", 1 << 30, "system", "name", "Linux", "load_1min", 0.5, "build",
         "version", "0", "compiler", "gcc", "flags", "-O3", "sha256", build, "model", "name",
         HOSTILE, "sha256", "weights", "context", 257, about, "name", "it", "models", HOSTILE,
         "weights", "fitted", 16, 256, "level", "the L2 cache", "seed", 3, "rounds", 6, "requests",
         60, "seconds", 1.5, "partial", 0, "values", 60, "outliers", 2, "drift", 0.01, "drift_clear",
-        0, "involuntary_switches", 4.0, "steal_s");
+        0, "involuntary_switches", 4.0, "steal_s", "throttled", 0, "decoders", "naive", "naive",
+        "kvcache", "kvcache");
     cr_assert_not_null(context);
+    seal(dir, name, context);
     cr_assert_null(results_write_json(dir, name, context));
     json_decref(context);
 }
@@ -104,8 +127,6 @@ static void write_curve(const experiment *e, const char *build)
     char name[64], counts[512];
     snprintf(name, sizeof name, "%s-summary.csv", e->name);
     write_medians(curves, name, e->x, e->unit, e->metrics);
-    snprintf(name, sizeof name, "%s-context.json", e->name);
-    write_context(curves, name, "experiment", build);
     snprintf(counts, sizeof counts, "model,decoder,metric,%s,%s\n" HOSTILE_CSV ",naive,%s,16,17\n",
              e->x, e->counted, e->metrics[0]);
     write_of(e, "counts.csv", counts);
@@ -117,6 +138,8 @@ static void write_curve(const experiment *e, const char *build)
              e->metrics[0]);
     write_of(e, "fits.csv", counts);
     write_of(e, "conclusion.txt", "\nIt <ends>.\n");
+    snprintf(name, sizeof name, "%s-context.json", e->name);
+    write_context(curves, name, "experiment", build);
 }
 
 static void write_sweep(const char *build)
@@ -124,7 +147,8 @@ static void write_sweep(const char *build)
     write_medians(results, "summary.csv", "context", "ns",
                   (const char *const[]){"ttft", "tpot", "step", NULL});
     write_text(results, "memory.csv",
-               "model,context,kv_bytes,naive_activation_bytes\n" HOSTILE_CSV ",16,1179648,70567\n");
+               "model,decoder,context,kv_bytes,naive_activation_bytes\n" HOSTILE_CSV
+               ",naive,16,0,70567\n" HOSTILE_CSV ",kvcache,16,1179648,70567\n");
     write_context(results, "context.json", "sweep", build);
 }
 
@@ -136,6 +160,35 @@ static void write_roofline(void)
                "roof_gflops,share\n" HOSTILE_CSV
                ",naive,<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
     write_text(results, "roofs.csv", "kind,value,unit\npeak,150,GFLOP/s\nmemory,35.5,GB/s\n");
+    json_t *context = json_object();
+    seal(results, "roofline-context.json", context);
+    cr_assert_null(results_write_json(results, "roofline-context.json", context));
+    json_decref(context);
+}
+
+// The file of a command that is shown as it stands, in two rows: 7 of everything, and 8.
+static void write_plain(const report_plain *plain)
+{
+    char text[1024];
+    int n = snprintf(text, sizeof text, "%s",
+                     plain->texts == 0   ? ""
+                     : plain->texts == 2 ? "model,decoder"
+                                         : "model,decoder,metric");
+    for (const report_column *c = plain->shown; c->name; c++)
+        if (c->divisor != REPORT_TEXT)
+            n += snprintf(text + n, sizeof text - (size_t)n, "%s%s", n == 0 ? "" : ",", c->name);
+    for (int row = 7; row <= 8; row++) {
+        n += snprintf(text + n, sizeof text - (size_t)n, "\n%s",
+                      plain->texts == 0   ? ""
+                      : plain->texts == 2 ? HOSTILE_CSV ",<with>"
+                                          : HOSTILE_CSV ",<with>,total");
+        for (const report_column *c = plain->shown; c->name; c++)
+            if (c->divisor != REPORT_TEXT)
+                n += snprintf(text + n, sizeof text - (size_t)n, "%s%d",
+                              text[n - 1] == '\n' ? "" : ",", row);
+    }
+    snprintf(text + n, sizeof text - (size_t)n, "\n");
+    write_text(results, plain->csv, text);
 }
 
 // A drawing as gnuplot's, in little.
@@ -152,6 +205,8 @@ static void write_all(void)
     for (size_t i = 0; i < EXPERIMENTS; i++)
         write_curve(&experiments[i], build);
     write_roofline();
+    for (size_t i = 0; i < REPORT_ALL - REPORT_STRATEGIES; i++)
+        write_plain(&report_plains[i]);
     for (size_t i = 0; i < REPORT_STORIES; i++) {
         char name[64];
         snprintf(name, sizeof name, "%s-light.svg", report_stories[i].id);
@@ -170,10 +225,11 @@ static void write_verified(bool passed, size_t longest, size_t differing)
                   "kvcache", "passed", (int)passed, "contexts", 5, "longest", (int)longest,
                   "logits", 123456, "logits_differing", (int)differing, "keys_and_values", 654321,
                   "keys_and_values_differing", 0, "logits_sha256", "0123456789abcdef");
-    json_t *record =
-        json_pack("{s:{s:s, s:{s:O}}, s:{s:s, s:{s:i, s:O, s:o}}}", "/another", "build", "another",
-                  "models", "weights", found, "/program", "build", build, "models",
-                  "of an earlier version", 7, "weights of-a-plugin", found, "weights", found);
+    json_t *record = json_pack(
+        "{s:{s:s, s:{s:O}}, s:{s:s, s:{s:i, s:O, s:o}}}", "/another", "build", "another", "models",
+        "weights", found, "/program", "build", build, "models", "of an earlier version", 7,
+        "weights 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", found,
+        "weights", found);
     cr_assert_not_null(record);
     cr_assert_null(results_write_json(results, "verified.json", record));
     json_decref(record);
@@ -336,6 +392,37 @@ Test(report, the_page_holds_everything)
     remove_folders();
 }
 
+// Each table once, though a command may have several pictures; numbers in their units.
+Test(report, what_commands_left_is_shown_as_it_stands)
+{
+    make_folders();
+    write_all();
+    cr_assert_null(report().s);
+    for (size_t i = 0; i < REPORT_ALL - REPORT_STRATEGIES; i++) {
+        const report_plain *plain = &report_plains[i];
+        char by[256];
+        snprintf(by, sizeof by, "Measured by <code>%s%s%s</code>.", plain->command,
+                 plain->texts > 0 ? " -m &#39;" HOSTILE_SHELL "&#39;" : "",
+                 strcmp(plain->name, "serve -c") == 0 ? " -c 7,8" : "");
+        cr_assert_eq(count(page(), plain->caption), 1, "%s", plain->name);
+        cr_assert_not_null(strstr(page(), by), "%s", by);
+        for (const report_column *c = plain->shown; c->name; c++)
+            cr_assert_not_null(strstr(page(), c->heading), "%s", c->heading);
+    }
+    cr_assert_not_null(strstr(page(), "<tr><td>8</td><td>800</td><td>800</td><td>800</td></tr>"),
+                       "shares are shown in per cent");
+    cr_assert_not_null(strstr(page(), "<th scope=\"row\" class=\"left\">&lt;with&gt;</th>"));
+    write_text(results, "serve.csv", "model,decoder,users\nm,d,1\n");
+    write_text(results, "speculate.csv", "model,decoder,metric,rows,ratio\nm,d,ratio,1,many\n");
+    command_run r = report();
+    cr_assert_not_null(strstr(r.s, "2 of what was measured cannot be shown"), "%s", r.s);
+    cr_assert_not_null(strstr(page(), "results/serve.csv: there is no column requests_per_s; "
+                                      "build/bench serve measures it again"));
+    cr_assert_not_null(strstr(page(), "results/speculate.csv, line 2: "));
+    check_page(page());
+    remove_folders();
+}
+
 Test(report, what_another_build_measured_says_so)
 {
     make_folders();
@@ -488,7 +575,7 @@ Test(report, results_json_is_as_documented)
     double x, median_ns, lo, hi, samples;
     cr_assert_eq(json_unpack(all, "{s:s, s:i}", "schema", &schema, "version", &version), 0);
     cr_assert(strcmp(schema, "lockstep-results") == 0 && version == 1);
-    cr_assert_eq(json_array_size(list), EXPERIMENTS + 2);
+    cr_assert_eq(json_array_size(list), REPORT_ALL);
     cr_assert_eq(json_unpack(json_array_get(json_object_get(sweep, "medians"), 1),
                              "{s:s, s:s, s:F, s:F, s:F, s:F, s:F}", "model", &name, "decoder",
                              &decoder_name, "x", &x, "median", &median_ns, "lo", &lo, "hi", &hi,
@@ -531,8 +618,8 @@ Test(report, what_was_not_measured_is_named)
     remove_folders();
 }
 
-#define SUMMARY "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples\n"
-#define ROW "m,naive,step,16,7,6,8,6\n"
+#define SUMMARY "model,decoder,metric,context,median_ns,ci_lo_ns,ci_hi_ns,samples,throttled\n"
+#define ROW "m,naive,step,16,7,6,8,6,0\n"
 
 // Files that cannot be shown, and what the message says besides the file's name.
 static const struct {
@@ -541,14 +628,15 @@ static const struct {
 } spoilt[] = {
     {results, "summary.csv", "", "cut short", 4},
     {results, "summary.csv", SUMMARY "m,naive,st", "line 2|cut short", 4},
-    {results, "summary.csv", SUMMARY ROW "m,naive,step,16,7,6,8\n", "line 3|7 fields instead of 8",
-     4},
-    {results, "summary.csv", SUMMARY "\"m,naive,step,16,7,6,8,6\n" ROW, "line 2|cut short", 4},
+    {results, "summary.csv", SUMMARY ROW "m,naive,step,16,7,6,8,6\n",
+     "line 3|8 fields instead of 9", 4},
+    {results, "summary.csv", SUMMARY "\"m,naive,step,16,7,6,8,6,0\n" ROW, "line 2|cut short", 4},
     {results, "summary.csv", "decoder,model\n", "columns", 4},
-    {results, "summary.csv", SUMMARY "m,naive,step,16,1e999,6,8,6\n", "line 2|median_ns|1e999", 4},
-    {results, "summary.csv", SUMMARY "m,naive,step,16,-7,6,8,6\n", "line 2", 4},
-    {results, "summary.csv", SUMMARY "m,naive,step,<b>,7,6,8,6\n", "line 2|context|<b>", 4},
-    {results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,x,1\n",
+    {results, "summary.csv", SUMMARY "m,naive,step,16,1e999,6,8,6,0\n", "line 2|median_ns|1e999",
+     4},
+    {results, "summary.csv", SUMMARY "m,naive,step,16,-7,6,8,6,0\n", "line 2", 4},
+    {results, "summary.csv", SUMMARY "m,naive,step,<b>,7,6,8,6,0\n", "line 2|context|<b>", 4},
+    {results, "memory.csv", "model,decoder,context,kv_bytes,naive_activation_bytes\nm,d,16,x,1\n",
      "line 2|kv_bytes", 4},
     {results, "context.json", "{\"machine\": ", "context.json", 4},
     {results, "roofs.csv", "kind,value,unit\npeak,high,GFLOP/s\n", "line 2|high", 1},
@@ -583,16 +671,154 @@ Test(report, a_spoilt_file_is_named_and_the_rest_is_shown)
     }
 }
 
+Test(report, files_of_two_runs_are_refused)
+{
+    char build[65];
+    make_folders();
+    write_all();
+    write_verified(true, 400, 0);
+    cr_assert_null(results_build(build));
+    size_t n;
+    char *old = support_read(results, "context.json", &n);
+    write_text(results, "memory.csv",
+               "model,decoder,context,kv_bytes,naive_activation_bytes\nm,naive,16,0,1\n");
+    support_assert_refused(report().s, "cannot be shown");
+    cr_assert_eq(count(page(), "<p>results/memory.csv: not the file that context.json was written "
+                               "with: they are of two runs, or one was changed; measure again: "
+                               "build/bench sweep"),
+                 4);
+    cr_assert_null(strstr(page(), "(419 to 626)"), "a speed-up of two runs");
+    write_context(results, "context.json", "sweep", build); // of the same run
+    cr_assert_null(report().s);
+    write_text(results, "context.json", old);
+    support_assert_refused(report().s, "cannot be shown");
+    free(old);
+    write_sweep(build);
+    write_of(&experiments[0], "conclusion.txt", "It <was changed>.\n");
+    write_text(results, "roofs.csv", "kind,value,unit\npeak,151,GFLOP/s\n");
+    support_assert_refused(report().s, "2 of what was measured cannot be shown");
+    cr_assert_not_null(
+        strstr(page(), "results/roofs.csv: not the file that roofline-context.json"));
+    cr_assert_not_null(strstr(page(), "-conclusion.txt: not the file that"));
+    remove_folders();
+}
+
+// Sets a field of the sweep's description.
+static void describe_sweep(const char *field, json_t *value)
+{
+    json_t *context;
+    cr_assert_null(file_read_json(results, "context.json", &context));
+    json_object_set_new(json_object_get(context, "sweep"), field, value);
+    seal(results, "context.json", context);
+    cr_assert_null(results_write_json(results, "context.json", context));
+    json_decref(context);
+}
+
+Test(report, what_a_cpu_quota_bent_is_said)
+{
+    make_folders();
+    write_all();
+    write_text(results, "summary.csv",
+               SUMMARY "m,naive,step,16,7000,6000,8000,6,2\nm,kvcache,step,16,1000,900,1100,6,0\n");
+    describe_sweep("throttled", json_integer(2));
+    cr_assert_null(report().s);
+    check_page(page());
+    cr_assert_eq(count(page(), "<strong>2 of 60 samples were taken while the CPU quota\nthrottled"),
+                 3, "with each timed picture of the sweep");
+    cr_assert_not_null(strstr(page(), "7.00 <span class=\"ci\">(6.00 to 8.00)</span><abbr"));
+    cr_assert_not_null(strstr(page(), "1.00 <span class=\"ci\">(0.900 to 1.10)</span></td>"));
+    remove_folders();
+}
+
+Test(report, verifications_of_specs_have_a_table_and_ratios_of_their_own)
+{
+    char build[65], text[4096];
+    size_t n = 0;
+    json_t *record;
+    make_folders();
+    write_all();
+    write_verified(true, 400, 0);
+    cr_assert_null(results_build(build));
+    cr_assert_null(file_read_json(results, "verified.json", &record));
+    json_t *models = json_object_get(json_object_get(record, "/program"), "models"),
+           *found = json_deep_copy(json_object_get(models, "weights"));
+    json_object_set_new(found, "decoder", json_string("kvcache:window:8+2"));
+    json_object_set_new(found, "longest", json_integer(100));
+    json_object_set_new(models, "weights kvcache:window:8+2", found);
+    cr_assert_null(results_write_json(results, "verified.json", record));
+    json_decref(record);
+    static const char *const names[] = {"naive", "kvcache", "kvcache:window:8+2"};
+    n += (size_t)sprintf(text, SUMMARY);
+    for (size_t i = 0; i < 6; i++)
+        n += (size_t)sprintf(text + n, HOSTILE_CSV ",%s,step,%d,%d,%d,%d,6,0\n", names[i / 2],
+                             i % 2 ? 128 : 64,
+                             i < 2   ? 8000
+                             : i < 4 ? 2000
+                                     : 1000,
+                             i < 2   ? 8000
+                             : i < 4 ? 2000
+                                     : 1000,
+                             i < 2   ? 8000
+                             : i < 4 ? 2000
+                                     : 1000);
+    write_text(results, "summary.csv", text);
+    describe_sweep("decoders", json_pack("{s:s, s:s, s:s}", "naive", "naive", "kvcache", "kvcache",
+                                         names[2], names[2]));
+    cr_assert_null(report().s);
+    check_page(page());
+    cr_assert_not_null(strstr(page(), "Caches that keep less"));
+    cr_assert_not_null(strstr(page(), "<td class=\"left\">kvcache:window:8+2</td><td>100</td>"));
+    cr_assert_not_null(strstr(page(), "<th scope=\"col\">speed-up, kvcache:window:8+2</th>"));
+    cr_assert_not_null(strstr(page(), "class=\"curve-3\">kvcache:window:8+2"));
+    cr_assert_not_null(
+        strstr(page(), "<td>4.00 <span class=\"ci\">(4.00 to 4.00)</span></td><td>8.00"),
+        "at 64 tokens both are verified");
+    cr_assert_not_null(
+        strstr(page(), "<td>4.00 <span class=\"ci\">(4.00 to 4.00)</span></td><td>&#8211;</td>"),
+        "at 128 tokens the window is not");
+    cr_assert_not_null(strstr(page(), "-d kvcache:window:8+2</code>"));
+    remove_folders();
+}
+
+Test(report, a_wide_slope_is_marked)
+{
+    make_folders();
+    write_all();
+    cr_assert_null(report().s);
+    cr_assert_null(strstr(page(), ">wide<"));
+    size_t n;
+    char name[64], *text;
+    snprintf(name, sizeof name, "%s-fits.csv", experiments[0].name);
+    text = support_read(curves, name, &n);
+    memcpy(strstr(text, "1.93,1.9,"), "1.93,1.7,", 9);
+    write_text(curves, name, text);
+    free(text);
+    char build[65];
+    cr_assert_null(results_build(build));
+    snprintf(name, sizeof name, "%s-context.json", experiments[0].name);
+    write_context(curves, name, "experiment", build);
+    cr_assert_null(report().s);
+    check_page(page());
+    cr_assert_eq(count(page(), "(1.70 to 1.96)</span> <strong class=\"wide\">wide</strong>"), 2,
+                 "in the answer and in the table");
+    cr_assert_eq(count(page(), "reaches further than 0.05 to a side"), 1);
+    remove_folders();
+}
+
 Test(report, strange_text_is_no_failure)
 {
     json_t *all;
     make_folders();
     write_text(results, "summary.csv",
                SUMMARY
-               "\"Lat\xedn \x02\xf0\x9f\n\",naive,step,16,7,,,1\nm,a third,step,16,0,0,0,6\n");
-    write_text(results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,1,1\n");
-    write_text(results, "context.json",
-               "{\"machine\": [], \"build\": 7, \"sweep\": {\"rounds\": \"many\"}}");
+               "\"Lat\xedn \x02\xf0\x9f\n\",naive,step,16,7,,,1,0\nm,a third,step,16,0,0,0,6,0\n");
+    write_text(results, "memory.csv",
+               "model,decoder,context,kv_bytes,naive_activation_bytes\nm,d,16,1,1\n");
+    json_t *context =
+        json_loads("{\"machine\": [], \"build\": 7, \"sweep\": {\"rounds\": \"many\"}}", 0, NULL);
+    seal(results, "context.json", context);
+    cr_assert_null(results_write_json(results, "context.json", context));
+    json_decref(context);
     cr_assert_null(report().s);
     check_page(page());
     cr_assert_null(file_read_json(out, "results.json", &all));
@@ -763,7 +989,8 @@ Test(report, every_allocation_may_fail)
 {
     make_folders();
     write_text(results, "summary.csv", SUMMARY ROW);
-    write_text(results, "memory.csv", "model,context,kv_bytes,naive_activation_bytes\nm,16,1,1\n");
+    write_text(results, "memory.csv",
+               "model,decoder,context,kv_bytes,naive_activation_bytes\nm,d,16,1,1\n");
     write_context(results, "context.json", "sweep", "a build");
     write_curve(&experiments[0], "a build");
     write_roofline();

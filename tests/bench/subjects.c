@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bench/cost/profile.h"
+#include "bench/curves/curves.h"
 #include "bench/measure/measure.h"
 #include "bench/subject/subject.h"
 #include "bench/verify/digest.h"
@@ -47,7 +48,7 @@ Test(subjects, verify_judges_each_under_its_own_spec)
 Test(subjects, verify_says_that_a_cache_never_hits)
 {
     const char *const never = "but 820 rows were computed one by one where 40 were needed: this "
-                              "cache never hits";
+                              "cache never\n    hits\n";
     const command_run r = RUN(verify_command, "verify", "-m", MODEL, "-c", "1-40", "-d", "naive");
     assert_says(&r, 0, never);
     assert_says(&r, 0, "verdict: PASS");
@@ -85,6 +86,47 @@ Test(subjects, sweep_times_as_many_as_there_are)
     const char *summary = command_file(dir, "summary.csv");
     cr_assert_eq(command_lines(summary), 1 + 4 * 2 * 3);
     cr_assert_eq(times(summary, ",\"kvcache:window:8,f16\",step,"), 2, "%s", summary);
+    support_remove_dir(dir);
+}
+
+// Two places of each of four decoders, and what the counts say of a window that is full.
+Test(subjects, curves_draw_as_many_as_there_are)
+{
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    const char *const says[][2] = {{"attention", "  kvcache:window:8,f16 attention"},
+                                   {"crossover", "  kvcache:window:8,f16              -"},
+                                   {"memory", "  kvcache:f16 held"},
+                                   {"generate", "The cache of kvcache:f16 has"}};
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+        const command_run r =
+            RUN(curves_command, "curves", says[i][0], "-m", MODEL, "-c", "16,32,64,139", "-n", "6",
+                "-o", dir, "--kv", "window:8,f16", "--kv", "f16", "-d", "kvcache");
+        assert_says(&r, 0, says[i][1]);
+    }
+    const char *summary = command_file(dir, "attention-summary.csv"),
+               *counts = command_file(dir, "attention-counts.csv");
+    cr_assert_eq(command_lines(summary), 1 + 4 * 4, "%s", summary);
+    // Of 140 positions a row sees 8: twice 8 multiply-adds for each of 40 channels and 2 layers.
+    cr_assert_not_null(strstr(counts, ",\"kvcache:window:8,f16\",attention,139,1280\n"), "%s",
+                       counts);
+    cr_assert_not_null(strstr(counts, ",kvcache,attention,139,22400\n"), "%s", counts);
+    support_remove_dir(dir);
+}
+
+// Its attention cannot be told from the rest of a step; its steps can be timed.
+Test(subjects, curves_refuse_a_plug_in_where_a_part_is_timed)
+{
+    const char *const mine = BUILD_DIR "/plugins/solution.so";
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    const command_run refused =
+        RUN(curves_command, "curves", "attention", "-m", MODEL, "-n", "6", "-o", dir, "-d", mine);
+    support_assert_refused(refused.s, "attention times attention on its own|leave out");
+    const command_run r = RUN(curves_command, "curves", "throughput", "-m", MODEL, "-c", "16-19",
+                              "-n", "6", "-o", dir, "-d", mine);
+    cr_assert(!r.s && r.exit_code == 0, "%s", r.s);
+    cr_assert_eq(command_lines(command_file(dir, "throughput-summary.csv")), 1 + 2 * 4);
     support_remove_dir(dir);
 }
 

@@ -74,6 +74,8 @@ static const char *const SHAPES[] = {
     "synthetic:L=2,C=96,H=3,T=40,V=64,F=80,seed=9",
     "synthetic:L=1,C=1,H=1,T=40,V=3,F=1",
     "synthetic:L=2,C=36,H=6,T=40,V=16",
+    "synthetic:L=2,C=36,H=6,G=2,T=40,V=16",
+    "synthetic:L=2,C=80,H=4,G=1,T=40,V=20",
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof *SHAPES };
 
@@ -139,10 +141,10 @@ static void keep_kv(void *user, stage s, int l, int head, size_t t, const float 
 
 Test(decoders, cache_holds_what_a_recompute_computes)
 {
-    model *m = load("synthetic:L=3,C=40,H=2,T=37,V=17");
+    model *m = load("synthetic:L=3,C=40,H=4,G=2,T=37,V=17");
     const config c = m->config;
-    const size_t D = config_head_size(&c), T = c.T;
-    recomputed r = {memory_array(c.L * T * c.C, 4), memory_array(c.L * T * c.C, 4), T, c.C};
+    const size_t D = config_head_size(&c), W = config_kv_width(&c), T = c.T;
+    recomputed r = {memory_array(c.L * T * W, 4), memory_array(c.L * T * W, 4), T, W};
     int *ids = random_ids(m, T);
     decoder *n = make(&naive_decoder, m, T), *k = make(&kvcache_decoder, m, T);
     naive_decoder.observe(n, keep_kv, &r);
@@ -151,14 +153,14 @@ Test(decoders, cache_holds_what_a_recompute_computes)
         step(&kvcache_decoder, k, ids, t);
     float key[20], value[20];
     for (size_t l = 0; l < c.L; l++)
-        for (size_t h = 0; h < c.H; h++)
+        for (size_t h = 0; h < c.G; h++)
             for (size_t t = 0; t < T; t++) {
                 cr_assert_null(kvcache_decoder.read_kv(k, l, h, t, key, value));
-                assert_same(key, r.k + (l * T + t) * c.C + h * D, D, "key", t);
-                assert_same(value, r.v + (l * T + t) * c.C + h * D, D, "value", t);
+                assert_same(key, r.k + (l * T + t) * W + h * D, D, "key", t);
+                assert_same(value, r.v + (l * T + t) * W + h * D, D, "value", t);
             }
     cr_assert_not_null(kvcache_decoder.read_kv(k, c.L, 0, 0, key, value));
-    cr_assert_not_null(kvcache_decoder.read_kv(k, 0, c.H, 0, key, value));
+    cr_assert_not_null(kvcache_decoder.read_kv(k, 0, c.G, 0, key, value));
     cr_assert_not_null(kvcache_decoder.read_kv(k, 0, 0, T, key, value));
     cr_assert_not_null(naive_decoder.read_kv(n, 0, 0, 0, key, value));
     naive_decoder.destroy(n), kvcache_decoder.destroy(k);

@@ -17,7 +17,7 @@
 #include "bench/subject/subject.h"
 #include "common/base/memory.h"
 #include "common/base/random.h"
-#include "common/math/numeric.h"
+#include "common/number/numeric.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 #include "tests/oracle.h"
@@ -180,7 +180,7 @@ static void compare_stage(void *user, stage s, int l, const char *hex)
 Test(digest, stages_are_hashed_by_position_then_head)
 {
     enum { T = 30, LAYERS = 2 };
-    model *m = load("synthetic:L=2,C=20,H=2,F=36,V=33,T=30");
+    model *m = load("synthetic:L=2,C=20,H=4,G=2,F=36,V=33,T=30");
     int *ids = tokens(m, T);
     record *r = memory_array(1, sizeof *r);
     for (size_t i = 0; i < 2; i++) {

@@ -9,13 +9,13 @@
 
 #include "common/base/memory.h"
 #include "common/decoder.h"
-#include "common/kv/form.h"
 #include "common/kv/kv.h"
 #include "common/kv/store.h"
 #include "common/math/activations.h"
-#include "common/math/numeric.h"
 #include "common/math/rowops.h"
 #include "common/math/softmax.h"
+#include "common/number/form.h"
+#include "common/number/numeric.h"
 
 // Numbers that would show any change of order: all magnitudes from 2^-12 to 2^12, both signs.
 static float awkward(size_t i)
@@ -42,8 +42,9 @@ static void check_product(const float *a, const float *b, float *y, size_t rows_
 {
     for (size_t e = 0; e < rows_of_y * columns_of_y; e++)
         y[e] = CANARY;
-    kernel_product(n, K, a, K, (panels){b, K * LANES, count, ELEMENT_F32}, y, columns_of_y, NULL,
-                   resume);
+    kernel_product(n, K, a, K,
+                   (panels){.at = b, .stride = K * LANES, .count = count, .of = ELEMENT_F32}, y,
+                   columns_of_y, NULL, resume);
     for (size_t r = 0; r < rows_of_y; r++)
         for (size_t j = 0; j < columns_of_y; j++) {
             const bool inside = r < n && j < count * LANES;
@@ -79,7 +80,7 @@ Test(kernel, linear_is_near_float64_and_pads_with_zero)
         for (size_t j = N; j < 3 * LANES; j++)
             w[(j / LANES * K + k) * LANES + j % LANES] = bias[j] = 0;
     float *y = memory_array(ROWS * rows_stride(N), sizeof *y);
-    linear weights = {w, bias, K, N};
+    linear weights = {.panels = w, .bias = bias, .K = K, .N = N};
     rows in = {x, K, rows_stride(K)}, out = {y, N, rows_stride(N)};
     rowops_linear(&weights, &in, &out, ROWS);
     for (size_t r = 0; r < ROWS; r++)

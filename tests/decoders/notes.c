@@ -55,12 +55,12 @@ Test(notes, third_chapter_holds_every_constant)
 {
     static char chapter[TEXT], constants[TEXT];
     capture("cat notes/03-arithmetic.md", chapter);
-    capture("grep -oE '0x1\\.[0-9a-f]+p[-+][0-9]+f' common/math/numeric.h | sed 's/f$//'",
+    capture("grep -oE '0x1\\.[0-9a-f]+p[-+][0-9]+f' common/number/numeric.h | sed 's/f$//'",
             constants);
     size_t found = 0;
     for (char *constant = strtok(constants, "\n"); constant; constant = strtok(NULL, "\n"), found++)
         cr_assert_not_null(strstr(chapter, constant),
-                           "notes/03-arithmetic.md does not name %s of common/math/numeric.h",
+                           "notes/03-arithmetic.md does not name %s of common/number/numeric.h",
                            constant);
     cr_assert_gt(found, 10);
 }

@@ -23,7 +23,7 @@ build() { # DIR PATCH
 # What the report in DIR says of where: as in a header's prediction.
 located() { # DIR
     sed -En -e 's/^length: (layer [0-9]+).*/length, \1/p' -e 's/^located: (.*) \(context.*/\1/p' \
-        -e 's/.*the plug-in (crashed|hangs).*/\1/p' "$1/report" | head -n 1
+        -e 's/^located: (test .*)/\1/p' -e 's/.*the plug-in (crashed|hangs).*/\1/p' "$1/report" | head -n 1
 }
 
 # One row of the table: the kind of difference, its place, and how that compares with the
@@ -49,10 +49,28 @@ kind() { # DIR
     echo "${kind:-bug}"
 }
 
+# The tests with PATCH in one file of the sources, which DIR gets: the filter in its header is run,
+# and the first test that fails is what locates the bug.
+examine_by_tests() { # DIR PATCH
+    local file objects
+    file=$(sed -n 's/^+++ //p' "$2")
+    rm -rf "$1" && mkdir -p "$1/$(dirname "$file")" && cp "$file" "$1/$file"
+    patch -s -p0 --fuzz=0 -d "$1" <"$2" >"$1/log" || { echo 'THE PATCH DOES NOT APPLY'; return 1; }
+    objects=${TEST_LINK/"$OUT/obj/${file%.c}.o"/"$1/patched.o"}
+    sh -c "$PLUGIN_COMPILE -MF /dev/null -c -o '$1/patched.o' '$1/$file' && $objects -o '$1/tests'" \
+        >"$1/log" 2>&1 || { echo 'DOES NOT COMPILE'; return 1; }
+    "$1/tests" --filter "$(field "$2" Test)" >"$1/log" 2>&1
+    sed -nE 's/.*\[FAIL\].* ([a-z_]+)::([a-z_]+):.*/located: test \1\/\2/p' "$1/log" | sort >"$1/report"
+    echo '  kind: caught by tests' >>"$1/report"
+    judge "$1" "$2" "$(grep -c -m 1 '^located' "$1/report")" >"$1/row"
+}
+
 examine() { # PATCH: leaves a row in the fault's directory
     local dir
     dir=$OUT/faults/$(basename "$1" .patch)
-    if build "$dir" "$1" >"$dir.failure"; then
+    if [ "$(field "$1" Test)" ]; then
+        examine_by_tests "$dir" "$1" >"$dir.failure" || echo "$(cat "$dir.failure")||" >"$dir/row"
+    elif build "$dir" "$1" >"$dir.failure"; then
         verify "$dir" "$(field "$1" Verify)" "$(field "$1" Spec)"
         judge "$dir" "$1" $? >"$dir/row"
     else
@@ -62,8 +80,8 @@ examine() { # PATCH: leaves a row in the fault's directory
 }
 
 verify() { # DIR OPTIONS SPEC
-    # shellcheck disable=SC2086 # several options
-    "$OUT/bench" verify --decoder "$1/plugin.so${3:+:$3}" --timeout 10 ${2:--c 1-40} >"$1/report" 2>&1
+    # shellcheck disable=SC2086 # several options; a short walk is enough
+    "$OUT/bench" verify --decoder "$1/plugin.so${3:+:$3}" --timeout 10 --budget 200 ${2:--c 1-40} >"$1/report" 2>&1
 }
 
 print_row() { # BUG KIND PLACE PREDICTION
@@ -74,7 +92,7 @@ print_row() { # BUG KIND PLACE PREDICTION
 examine_unpatched() {
     local dir=$OUT/faults/none
     build "$dir" '' || return
-    for patch in "$@"; do echo "$(field "$patch" Spec)|$(field "$patch" Verify)"; done | sort -u |
+    for patch in "$@"; do [ "$(field "$patch" Test)" ] || echo "$(field "$patch" Spec)|$(field "$patch" Verify)"; done | sort -u |
         while IFS='|' read -r spec options; do
             verify "$dir" "$options" "$spec" || { echo "DIFFERS: verify $spec $options"; exit 1; }
         done

@@ -12,7 +12,7 @@
 #include "common/model/safetensors.h"
 #include "tests/support/support.h"
 
-static const config SMALL = {1, 4, 2, 8, 6, 3, 1e-5f};
+static const config SMALL = {1, 4, 2, 8, 6, 3, 1e-5f, 0, false};
 
 static void refuse(const char *name, const char *parts)
 {
@@ -71,8 +71,8 @@ Test(badfiles, synthetic_names)
 Test(badfiles, more_memory_than_there_is)
 {
     refuse("synthetic:L=16777216,C=16777216,H=1,V=16777216,T=16777216",
-           "GiB of memory|GiB are available|smaller model");
-    refuse("synthetic:L=1,C=262144,H=1,V=16777216,T=1", "19456.0 GiB of memory|are available");
+           "TiB of memory|GiB are available|smaller context or model");
+    refuse("synthetic:L=1,C=262144,H=1,V=16777216,T=1", "19.0 TiB of memory|are available");
 }
 
 // An entry of config.json to add, replace or (value NULL) leave out, and what is said about it.
@@ -343,7 +343,8 @@ Test(badfiles, truncated_at_every_length)
 {
     char dir[SUPPORT_PATH];
     unsigned char *bytes;
-    support_model *file = support_model_make((config){1, 1, 1, 2, 3, 2, 1e-5f}, "F16", "");
+    support_model *file =
+        support_model_make((config){1, 1, 1, 2, 3, 2, 1e-5f, 0, false}, "F16", "");
     support_make_dir(dir);
     support_model_write(file, dir);
     size_t n = read_model_file(dir, &bytes);
@@ -363,7 +364,8 @@ Test(badfiles, a_flipped_bit_in_the_header)
 {
     char dir[SUPPORT_PATH];
     unsigned char *bytes;
-    support_model *file = support_model_make((config){1, 1, 1, 2, 3, 2, 1e-5f}, "F16", "");
+    support_model *file =
+        support_model_make((config){1, 1, 1, 2, 3, 2, 1e-5f, 0, false}, "F16", "");
     support_make_dir(dir);
     support_model_write(file, dir);
     size_t n = read_model_file(dir, &bytes), header = 8 + bytes[0] + 256u * bytes[1], accepted = 0;
@@ -423,7 +425,7 @@ Test(badfiles, shapes_are_printed)
     support_model_add(file, "wte.weight", "F32", 2, (size_t[]){0, 4});
     refuse_model(file, "tensor wte.weight has shape (0, 4)");
     support_model_free(file);
-    file = support_model_make((config){1, 1, 1, 1, 16777217, 1, 1e-5f}, "F16",
+    file = support_model_make((config){1, 1, 1, 1, 16777217, 1, 1e-5f, 0, false}, "F16",
                               ""); // one more than V may be
     file->config.V = 5;
     refuse_model(file,
@@ -462,7 +464,8 @@ Test(badfiles, weights_of_another_type)
 // Element i of one tensor becomes `pattern`, which is not finite.
 static void refuse_value(const char *type, const char *name, size_t i, uint32_t pattern)
 {
-    support_model *file = support_model_make((config){1, 4, 2, 80000, 6, 3, 1e-5f}, type, "");
+    support_model *file =
+        support_model_make((config){1, 4, 2, 80000, 6, 3, 1e-5f, 0, false}, type, "");
     support_tensor *t = support_model_find(file, name);
     const size_t size = strcmp(type, "F32") == 0 ? 4 : 2;
     for (size_t byte = 0; byte < size; byte++)

@@ -16,7 +16,7 @@
 
 TestSuite(checkpoints, .init = support_enter_folder, .fini = support_leave_folder);
 
-static const config SMALL = {2, 4, 2, 8, 6, 3, 1e-5f};
+static const config SMALL = {2, 4, 2, 8, 6, 3, 1e-5f, 0, false};
 
 static model *loaded(void)
 {

@@ -1,5 +1,5 @@
 // The .npy writer: the format to the byte, and nothing left behind when it fails.
-#include "common/base/npy.h"
+#include "common/file/npy.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>

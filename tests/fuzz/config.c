@@ -26,5 +26,6 @@ void fuzz_run(const uint8_t *data, size_t n)
         return;
     assert(in_range(c.L) && in_range(c.C) && in_range(c.H) && in_range(c.V) && in_range(c.T));
     assert(c.F >= 1 && c.F <= 4 * (size_t)CONFIG_LARGEST);
+    assert(in_range(config_kv_heads(&c)) && c.H % config_kv_heads(&c) == 0);
     assert(c.C % c.H == 0 && c.eps > 0 && c.eps < 1);
 }

@@ -1,5 +1,5 @@
 // A .npy file, as `bench compare` reads it: the file as it is.
-#include "common/base/npy.h"
+#include "common/file/npy.h"
 
 #include <assert.h>
 #include <stdio.h>

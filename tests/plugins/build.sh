@@ -12,5 +12,5 @@ build_plugin() { # DIR [FLAGS]
 
 # An empty DIR with the decoder in it.
 start_copy() { # DIR
-    rm -rf "$1" && mkdir -p "$1"/{kvcache,common/{base,kv,math}} && cp kvcache/decoder.c "$1/kvcache"
+    rm -rf "$1" && mkdir -p "$1"/{kvcache,common/{base,file,kv/keep,math,model,number}} && cp kvcache/decoder.c "$1/kvcache"
 }

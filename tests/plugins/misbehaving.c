@@ -3,8 +3,11 @@
 #include <fenv.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include "common/base/status.h"
 #include "common/decoder.h"
@@ -20,13 +23,16 @@ static bool has_vice(const char *name)
 
 static const decoder *latest; // made or used, of all there are: what none of them should know
 
-static float *weights;
+static float *weights, *last_position; // a row of wpe that no text of the tests reaches
+static size_t weight_bytes;
 
 static status create(const model *m, const decoder_options *o, decoder **out)
 {
     status s = has_vice("creates nothing") ? NULL : kvcache_decoder.create(m, o, out);
     latest = *out;
     weights = m->block;
+    weight_bytes = m->block_bytes;
+    last_position = (float *)m->wpe + (m->config.T - 1) * padded(m->config.C);
     return s;
 }
 
@@ -34,6 +40,10 @@ static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const
 {
     status s = kvcache_decoder.step(d, tokens, T, wanted, logits);
     steps++;
+    if (has_vice("talks") || has_vice("talks and crashes"))
+        printf("step of %zu tokens\n", T), fputs("by standard error\n", stderr);
+    if (has_vice("talks and crashes") && T == 3)
+        raise(SIGSEGV);
     if (has_vice("crashes") && T == 3)
         raise(SIGSEGV);
     for (volatile bool hang = has_vice("hangs") && T == 2; hang;)
@@ -48,6 +58,10 @@ static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const
         fesetround(FE_UPWARD);
     if (has_vice("writes weights") && T == 3)
         weights[1] += 1;
+    if (has_vice("is slow"))
+        nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+    if (has_vice("unlocks weights") && mprotect(weights, weight_bytes, PROT_READ | PROT_WRITE) == 0)
+        last_position[0] += 1;
     if (has_vice("counts wrong") && T == 5)
         ((float *)*logits)[7] += 1;
     if (has_vice("shares state") && T > 1 && d != latest)

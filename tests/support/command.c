@@ -7,8 +7,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/file/file.h"
 
 enum { MOST_ARGUMENTS = 16 };
 

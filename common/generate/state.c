@@ -1,0 +1,39 @@
+// What --save-state and --load-state do around the functions of a program.
+#include "common/generate/state.h"
+
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/file/file.h"
+
+status state_refuse(const char *program, const char *what)
+{
+    return status_fail("--%s-state: %s keeps no state: use build/kvcache", what, program);
+}
+
+status state_load(const state_api *api, decoder *d, const model *m, const char *path, report *r)
+{
+    char digest[65];
+    status s = model_digest(m, digest);
+    if (s)
+        return s;
+    const uint64_t start = clock_ns();
+    s = api->load(d, digest, path, &r->restored);
+    r->restore_ns = clock_ns() - start;
+    return s;
+}
+
+status state_save(const state_api *api, decoder *d, const model *m, const char *text)
+{
+    static const char hidden[] = ",hidden";
+    const size_t n = strlen(text), suffix = sizeof hidden - 1;
+    const bool is_hidden = n > suffix && strcmp(text + n - suffix, hidden) == 0;
+    char digest[65], path[FILE_PATH_SIZE];
+    if (n >= sizeof path)
+        return status_fail("--save-state %.64s...: the path is longer than %d bytes: use a shorter "
+                           "one",
+                           text, FILE_PATH_SIZE - 1);
+    snprintf(path, sizeof path, "%.*s", (int)(is_hidden ? n - suffix : n), text);
+    status s = model_digest(m, digest);
+    return s ? s : api->save(d, digest, is_hidden, path);
+}

@@ -1,0 +1,22 @@
+// Requests over HTTP, as clients of OpenAI's API send them, on the loopback interface alone:
+//
+//     POST /v1/completions          {"prompt": ...}
+//     POST /v1/chat/completions     {"messages": [...]}
+//     GET  /v1/models
+#ifndef LOCKSTEP_SERVER_H
+#define LOCKSTEP_SERVER_H
+
+#include "kvcache/serve/service.h"
+
+enum {
+    SERVER_CONNECTIONS = 64,
+    SERVER_CONNECTION_BYTES = 32768, // of request line, headers and what waits to be sent
+    SERVER_SECONDS = 30 // without a byte from a client that is expected to send or read
+};
+
+// Serves until a signal asks for an end (common/generate/generate.h), and returns the failure that
+// says so. One thread does all: what has come from clients is taken, then a pass is computed. A
+// port in use is refused.
+status server_run(service *v, size_t port);
+
+#endif
