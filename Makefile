@@ -63,6 +63,10 @@ $(BUILD)/flags: FORCE | $(filter deps,$(MAKECMDGOALS))
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(OWN) -c -o $@ $<
+# The products are most of the work, and sanitizers make them fifty times slower: guard pages in
+# tests/decoders/kernel.c watch them instead.
+$(patsubst %,$(BUILD)/%.o,$(foreach of,kernel widen,obj/common/math/$(of) pic/common/math/$(of))): \
+  OWN = $(if $(SANITIZE),-O3 -fno-sanitize=all)
 # context.json says how the program was built.
 $(call object,bench/base/machine.c): OWN = -DBUILD_FLAGS='"$(strip $(CFLAGS) $(ARCH) $(WIDE) $(CONTRACT))"'
 
@@ -81,9 +85,11 @@ mine:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/mine-sanitized CFLAGS='-O1 -g' SANITIZE=-fsanitize=address \
 	  $(BUILD)/mine-sanitized/bench mine
 else
+ifneq ($(and $(filter mine,$(MAKECMDGOALS)),$(word 2,$(SRC))),)
+$(error mine: '$(SRC)' has a space in its name, which make splits: rename it)
+endif
 # -Wno-pedantic: extensions such as _Float16 are the author's to choose.
 mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c (SANITIZE=1: to see where it crashes)
-	@case '$(SRC)' in *' '*) echo "mine: '$(SRC)' has a space in its name, which make splits: rename it" >&2; exit 2 ;; esac
 	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }
 	@mkdir -p $(BUILD)/mine
 	$(COMPILE) $(PLUGIN) -Wno-pedantic -MF $(MINE:.so=.d) -shared -o $(MINE) $(SRC) $(PARTS) -lm
@@ -92,7 +98,7 @@ endif
 PLUGIN := -fPIC -fvisibility=hidden
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) $(PLUGIN) -c -o $@ $<
+	$(COMPILE) $(OWN) $(PLUGIN) -c -o $@ $<
 
 plots: | $(filter deps,$(MAKECMDGOALS)) ## draw build/results/*.csv into build/plots (PNG=1: as PNG)
 	@plots/draw.sh $(BUILD)/results $(BUILD)/plots $(if $(PNG),png,svg)

@@ -14,20 +14,8 @@
 
 #include "bench/subject/plugin.h"
 #include "common/base/clock.h"
+#include "common/base/sanitized.h"
 #include "common/base/streams.h"
-
-// Whether this program ends with a report, not by a signal, where memory is misused.
-#if defined __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#elif defined __has_feature
-#    if __has_feature(address_sanitizer)
-enum { SANITIZED = 1 };
-#    else
-enum { SANITIZED = 0 };
-#    endif
-#else
-enum { SANITIZED = 0 };
-#endif
 
 // What parent and child both see.
 typedef struct blackbox {

@@ -46,7 +46,7 @@ typedef struct work {
     size_t stride; // floats there from one panel to the next
     size_t panel;  // words from one panel to the next
     size_t scaled; // the row of by_row[.][0]
-    piece_scales by_row;
+    float (*by_row)[2 * WIDEN_DEPTH];
     lanes_f32 by_lane[WIDEN_MOST];
 } work;
 
@@ -58,16 +58,17 @@ LANES_INLINE lanes_f32 widen_row(const element of, const scaling by, const work 
                                  const uint32_t *words, unsigned left, size_t i, const size_t q)
 {
     const lanes_f32 wide = lanes_widen(of, lanes_words(words, left));
-    const float *scale = w->by_row[q] + (i - w->scaled) * (by == STEP ? 2 : 1);
+    const float *scales = w->by_row[q]; // those of the rows from w->scaled on
+    const size_t row = i - w->scaled;
     switch (by) {
     case POWER:
         return wide * (of == ELEMENT_F16 ? LANES_F16 : LANES_FP8);
     case OF_ROW:
-        return wide * scale[0];
+        return wide * scales[row];
     case OF_LANE:
         return wide * w->by_lane[q];
     case STEP:
-        return lanes_fma(wide, lanes_all(scale[0]), lanes_all(scale[1]));
+        return lanes_fma(wide, lanes_all(scales[2 * row]), lanes_all(scales[2 * row + 1]));
     default:
         return wide;
     }
@@ -262,14 +263,22 @@ static void go_over_form(size_t count, size_t height, work *w)
 void widen_panels(const panels *b, size_t p, size_t count, size_t k, size_t depth, float *to,
                   size_t stride)
 {
-    work w = {.b = b, .p = p, .k = k, .depth = depth, .to = to, .stride = stride};
+    piece_scales scales;
+    work w = {.b = b, .p = p, .k = k, .depth = depth, .to = to, .stride = stride, .by_row = scales};
     go_over_form(count, 0, &w);
 }
 
 void widen_multiply(const panels *b, size_t p, size_t count, size_t K, size_t n, const float *a,
                     size_t a_stride, float *y, size_t y_stride)
 {
-    work w = {
-        .b = b, .p = p, .depth = K, .a = a, .a_stride = a_stride, .y = y, .y_stride = y_stride};
+    piece_scales scales;
+    work w = {.b = b,
+              .p = p,
+              .depth = K,
+              .a = a,
+              .a_stride = a_stride,
+              .y = y,
+              .y_stride = y_stride,
+              .by_row = scales};
     go_over_form(count, n, &w);
 }

@@ -90,16 +90,6 @@ static packing packing_of(const tensor *t, const config *c, element of)
                      .columns = extent_size(c, t->columns)};
 }
 
-size_t model_packed_bytes(const config *c, bool tied)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < tensor_kinds(tied); i++) {
-        const packing p = packing_of(&TENSORS[i], c, ELEMENT_F32);
-        bytes = size_plus(bytes, size_times(pack_bytes(&p), TENSORS[i].per_layer ? c->L : 1));
-    }
-    return bytes;
-}
-
 // A model in the making, and where its numbers come from.
 typedef struct loader {
     model *m;
@@ -260,12 +250,57 @@ static element kept_as(const loader *l, const tensor *t, const char *name)
     return found ? safetensors_element(found->is) : ELEMENT_F32;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+// A tensor that is missing may be there behind a prefix of somebody's own.
+static status missing(const checkpoint *file, const char *name)
+{
+    char dotted[NAME_SIZE + 1];
+    const checkpoint_tensor *t;
+    snprintf(dotted, sizeof dotted, ".%s", name);
+    for (size_t i = 0; (t = checkpoint_at(file, i)) != NULL; i++)
+        if (ends_with(t->name, dotted))
+            return status_fail("%s: tensor %s is missing, but %.128s is there: save it without its "
+                               "prefix",
+                               t->path, name, t->is->name);
+    return status_fail(
+        "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
+        checkpoint_path(file), name);
+}
+
 static status count_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
 {
+    if (!find_tensor(l->file, name))
+        return missing(l->file, name);
     const packing p = packing_of(t, &l->m->config, kept_as(l, t, name));
     (void)layer_index; // it is in the name
     l->bytes = size_plus(l->bytes, pack_bytes(&p));
     return NULL;
+}
+
+// What all tensors take. Every layer of a synthetic model is as wide as its first.
+static status count_bytes(loader *l)
+{
+    if (l->file)
+        return for_each_tensor(l, count_tensor);
+    for (const tensor *t = TENSORS; t < TENSORS + tensor_kinds(l->tied); t++) {
+        const packing p = packing_of(t, &l->m->config, kept_as(l, t, t->name));
+        l->bytes =
+            size_plus(l->bytes, size_times(pack_bytes(&p), t->per_layer ? l->m->config.L : 1));
+    }
+    return NULL;
+}
+
+size_t model_packed_bytes(const config *c, bool tied)
+{
+    model m = {.config = *c};
+    loader l = {.m = &m, .tied = tied, .generated = ELEMENT_F32};
+    (void)count_bytes(&l); // of a file alone can it fail
+    return l.bytes;
 }
 
 // Gives a tensor its piece of the block, and fills it.
@@ -305,28 +340,6 @@ static status misshapen(const char *name, const checkpoint_tensor *found, const 
                        "two files that belong together",
                        found->path, name, print_shape(found->is->shape, found->is->rank, is),
                        print_shape(shape, rank, should_be));
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-// A tensor that is missing may be there behind a prefix of somebody's own.
-static status missing(const checkpoint *file, const char *name)
-{
-    char dotted[NAME_SIZE + 1];
-    const checkpoint_tensor *t;
-    snprintf(dotted, sizeof dotted, ".%s", name);
-    for (size_t i = 0; (t = checkpoint_at(file, i)) != NULL; i++)
-        if (ends_with(t->name, dotted))
-            return status_fail("%s: tensor %s is missing, but %.128s is there: save it without its "
-                               "prefix",
-                               t->path, name, t->is->name);
-    return status_fail(
-        "%s: tensor %s is missing: fetch the file again, or the config.json that belongs to it",
-        checkpoint_path(file), name);
 }
 
 static status check_tensor(loader *l, const tensor *t, const char *name, size_t layer_index)
@@ -416,7 +429,7 @@ static status allocate(loader *l)
 {
     model *m = l->m;
     const size_t chunk = chunk_floats(&m->config);
-    status s = for_each_tensor(l, count_tensor);
+    status s = count_bytes(l);
     m->block_bytes = l->bytes;
     const size_t needed =
         size_plus(size_plus(m->block_bytes, size_times(m->config.L, sizeof *m->layers)),
@@ -505,7 +518,7 @@ status model_peek(const char *name, model_weights weights, config *out, size_t *
         l.tied = is_tied(l.file);
     }
     if (!s)
-        s = for_each_tensor(&l, count_tensor);
+        s = count_bytes(&l);
     checkpoint_close(l.file);
     *out = m.config;
     *bytes = l.bytes;

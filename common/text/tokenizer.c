@@ -200,7 +200,7 @@ static status encode_around(encoder *e, bool late, const char *text, size_t n)
         *e->next++ = added->id;
         from = at += e->t->rules.v.tokens[added->id].n;
     }
-    return encode_between(e, late, text + from, n - from);
+    return from < n ? encode_between(e, late, text + from, n - from) : NULL;
 }
 
 // ---- The interface ----

@@ -16,6 +16,7 @@
 #include "common/math/softmax.h"
 #include "common/number/form.h"
 #include "common/number/numeric.h"
+#include "tests/support/support.h"
 
 // Numbers that would show any change of order: all magnitudes from 2^-12 to 2^12, both signs.
 static float awkward(size_t i)
@@ -36,15 +37,21 @@ static float *awkward_array(size_t n, size_t seed)
 static const float CANARY = 12345.0f;
 
 // Compares n rows times `count` panels of depth K with scalar chains, and looks for writes beside
-// them. a is (rows, K), b has panels of K rows.
+// them, and reads beyond them. a is (rows, K), b has panels of K rows.
 static void check_product(const float *a, const float *b, float *y, size_t rows_of_y,
                           size_t columns_of_y, size_t n, size_t K, size_t count, bool resume)
 {
+    float *left = support_guarded(n * K, sizeof *left),
+          *right = support_guarded(count * K * LANES, sizeof *right);
+    memcpy(left, a, n * K * sizeof *left);
+    memcpy(right, b, count * K * LANES * sizeof *right);
     for (size_t e = 0; e < rows_of_y * columns_of_y; e++)
         y[e] = CANARY;
-    kernel_product(n, K, a, K,
-                   (panels){.at = b, .stride = K * LANES, .count = count, .of = ELEMENT_F32}, y,
+    kernel_product(n, K, left, K,
+                   (panels){.at = right, .stride = K * LANES, .count = count, .of = ELEMENT_F32}, y,
                    columns_of_y, NULL, resume);
+    support_guarded_free(left, n * K, sizeof *left);
+    support_guarded_free(right, count * K * LANES, sizeof *right);
     for (size_t r = 0; r < rows_of_y; r++)
         for (size_t j = 0; j < columns_of_y; j++) {
             const bool inside = r < n && j < count * LANES;

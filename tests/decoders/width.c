@@ -348,11 +348,13 @@ static void make_panels(size_t which, size_t K, size_t count, void *words, uint1
 // and more, which takes F16 another way.
 static void check_product(size_t which, size_t n, size_t K, size_t count, bool large)
 {
-    const size_t depth = (K + 3) / 4 * 4, columns = count * 16;
-    uint32_t *words = calloc(count * depth * 16, sizeof *words);
-    uint16_t *scales = calloc(count * depth * 16, sizeof *scales);
-    float *wide = calloc(count * depth * 16, sizeof *wide), *a = calloc(n * K + 1, sizeof *a);
-    float *got = calloc(n * columns, sizeof *got), *expected = calloc(n * columns, sizeof *got);
+    const size_t columns = count * 16, share = WIDTHS[which].share,
+                 word_count = (K + share - 1) / share * columns, blocks = (K + 31) / 32;
+    uint32_t *words = support_guarded(word_count, sizeof *words);
+    uint16_t *scales = support_guarded(blocks * columns, sizeof *scales);
+    float *wide = calloc(K * columns, sizeof *wide), *a = support_guarded(n * K, sizeof *a);
+    float *got = support_guarded(n * columns, sizeof *got),
+          *expected = calloc(n * columns, sizeof *got);
     float bias[13 * 16];
     for (size_t j = 0; j < columns; j++)
         bias[j] = number(j + 99);
@@ -361,12 +363,11 @@ static void check_product(size_t which, size_t n, size_t K, size_t count, bool l
     if (large && K > 2)
         a[K / 2] = 0x1.8p+100f, a[K / 2 + 1] = -65536;
     make_panels(which, K, count, words, scales, wide);
-    const size_t share = WIDTHS[which].share, stride = (K + share - 1) / share * share * 16;
     const panels b = {.at = words,
-                      .stride = stride,
+                      .stride = word_count / count * share,
                       .count = count,
                       .of = WIDTHS[which].of,
-                      .scales = {scales, .block = 32, .stride = (K + 31) / 32 * 16}};
+                      .scales = {scales, .block = 32, .stride = blocks * 16}};
     kernel_product(n, K, a, K, b, got, columns, bias, false);
     kernel_product(n, K, a, K,
                    (panels){.at = wide, .stride = K * 16, .count = count, .of = ELEMENT_F32},
@@ -376,7 +377,11 @@ static void check_product(size_t which, size_t n, size_t K, size_t count, bool l
                      "width %zu, %zu rows, K %zu, %zu panels, large %d: y[%zu][%zu] is %a, not %a",
                      which, n, K, count, large, i / columns, i % columns, (double)got[i],
                      (double)expected[i]);
-    free(words), free(scales), free(wide), free(a), free(got), free(expected);
+    support_guarded_free(words, word_count, sizeof *words);
+    support_guarded_free(scales, blocks * columns, sizeof *scales);
+    support_guarded_free(a, n * K, sizeof *a);
+    support_guarded_free(got, n * columns, sizeof *got);
+    free(wide), free(expected);
 }
 
 Test(width, products_equal_those_of_the_wide_panels)

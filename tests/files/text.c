@@ -178,7 +178,8 @@ Test(text, decoder_h_compiles_from_cpp)
     expect(0, "c++ -std=c++17 -fsyntax-only -I" SOURCE_DIR " a.cpp b.cpp");
 }
 
-// A copy of the template, with a line before it, under this name; and what make says to it.
+// A copy of the template, with a line before it, under this name; and what make says to it. It is
+// linked to nothing: how it is compiled is what is asked.
 static void make_mine(int code, const char *name, const char *line)
 {
     size_t n;
@@ -189,8 +190,8 @@ static void make_mine(int code, const char *name, const char *line)
     fprintf(f, "%s\n%s", line, template);
     fclose(f);
     free(template);
-    expect(code, "make -s -C '" SOURCE_DIR "' -j2 BUILD='%s/build' mine SRC='%s'", support_folder,
-           path);
+    expect(code, "make -s -C '" SOURCE_DIR "' -j2 BUILD='%s/build' PARTS= mine SRC='%s'",
+           support_folder, path);
 }
 
 Test(text, a_plug_in_whose_name_has_a_space_is_refused_by_reason)
@@ -198,12 +199,11 @@ Test(text, a_plug_in_whose_name_has_a_space_is_refused_by_reason)
     make_mine(2, "my cache.c", "");
     expect_said("my cache.c' has a space in its name");
     expect_said("rename it");
-    expect(0, "rm -r build");
 }
 
 Test(text, a_plug_in_may_use_float16)
 {
-#if defined(__FLT16_MAX__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__FLT16_MAX__) && !defined(__clang__)
     make_mine(0, "half.c", "typedef _Float16 f16;");
     expect_said("next: ");
     expect(0, "rm -r build");

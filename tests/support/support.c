@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -364,4 +365,26 @@ float support_tensor_value(const support_tensor *t, size_t i)
                            strcmp(t->dtype, "F16") == 0 ? 10 : 7);
     memcpy(&value, t->data + 4 * i, sizeof value);
     return value;
+}
+
+// Bytes of whole pages that hold these.
+static size_t whole_pages(size_t bytes)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+void *support_guarded(size_t n, size_t size)
+{
+    const size_t pages = whole_pages(n * size), page = whole_pages(1);
+    char *at = mmap(NULL, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert(at != MAP_FAILED);
+    cr_assert_eq(mprotect(at + pages, page, PROT_NONE), 0);
+    return at + pages - n * size;
+}
+
+void support_guarded_free(void *array, size_t n, size_t size)
+{
+    const size_t pages = whole_pages(n * size);
+    munmap((char *)array + n * size - pages, pages + whole_pages(1));
 }

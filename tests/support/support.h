@@ -81,4 +81,9 @@ void support_model_write_weights(const support_model *m, const char *dir, const 
 // Element i of a tensor, widened by arithmetic instead of bit patterns.
 float support_tensor_value(const support_tensor *t, size_t i);
 
+// An array of zeros that ends where a page that nobody may touch begins: whatever reads or writes
+// beyond it ends the test, in every build.
+void *support_guarded(size_t n, size_t size);
+void support_guarded_free(void *array, size_t n, size_t size);
+
 #endif
