@@ -35,15 +35,16 @@ $(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZERS)'
 faults broken mutants: export OUT := $(BUILD)
+faults: export QUICK
 faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 # Bugs outside of the decoder are for tests: theirs is linked anew from these.
 faults: export TEST_LINK = $(CC) $(SANITIZE) $(LDFLAGS) $(OPENMP_LIBS) $(TESTED) $(PKG_LIBS) $(shell pkg-config --libs criterion) -lm
-faults: $(BUILD)/bench $(BUILD)/pic/parts.a $(BUILD)/tests ## build the cache with each bug of tests/faults: verify catches and locates all of them
+faults: $(BUILD)/bench $(BUILD)/pic/parts.a $(BUILD)/tests ## build the cache with each bug of tests/faults: verify catches and locates all of them (QUICK=1: some)
 	@tests/faults/run.sh
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
 mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (7 minutes)
-	@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
+	+@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
 	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 
 TESTED := $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files generate serve support)) $(BENCH) $(DECODERS) $(SERVE) $(COMMON)
@@ -60,7 +61,7 @@ openai: $(BUILD)/kvcache ## ask the server with OpenAI's own client, which npm f
 REPORTS := $(abspath $(BUILD))/sanitize/reports
 sanitize: ## run all tests under AddressSanitizer and UBSan
 	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
-	@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
+	+@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
 	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
 	  $(SANITIZED) test; \
 	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
