@@ -35,7 +35,6 @@ $(BUILD)/plugins/%.so: tests/plugins/misbehaving.c $(BUILD)/pic/parts.a
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all
 SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZERS)'
 faults broken mutants: export OUT := $(BUILD)
-faults: export QUICK
 faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 # Bugs outside of the decoder are for tests: theirs is linked anew from these.
 faults: export TEST_LINK = $(CC) $(SANITIZE) $(LDFLAGS) $(OPENMP_LIBS) $(TESTED) $(PKG_LIBS) $(shell pkg-config --libs criterion) -lm
