@@ -61,6 +61,7 @@ REPORTS := $(abspath $(BUILD))/sanitize/reports
 sanitize: ## run all tests under AddressSanitizer and UBSan
 	@rm -rf $(REPORTS); mkdir -p $(REPORTS)
 	+@ASAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/asan:allocator_may_return_null=1 \
+	  LSAN_OPTIONS=suppressions=$(abspath tests/support/leaks.supp):print_suppressions=0 \
 	  UBSAN_OPTIONS=exitcode=99:log_path=$(REPORTS)/ubsan:print_stacktrace=1 \
 	  $(SANITIZED) test; \
 	  status=$$?; ! grep -rhE -A 20 'ERROR: |runtime error: ' $(REPORTS) && exit $$status
