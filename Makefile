@@ -64,7 +64,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(OWN) -c -o $@ $<
 # The products are most of the work, and sanitizers make them fifty times slower: guard pages in
-# tests/decoders/kernel.c watch them instead.
+# tests/decoders/kernel.c and width.c watch them instead, and valgrind with narrow keys and values.
 $(patsubst %,$(BUILD)/%.o,$(foreach of,kernel widen,obj/common/math/$(of) pic/common/math/$(of))): \
   OWN = $(if $(SANITIZE),-O3 -fno-sanitize=all)
 # context.json says how the program was built.

@@ -23,6 +23,11 @@ for decoder in naive kvcache; do
     check $decoder -m $tiny -n 20 --ids 1,2,3,4,5,6,7,8,9,10,11,12,13 --logits a.npy --all-logits b.npy >ids
     check $decoder -n 3 -t 0.8 -p 0.9 --json ROMEO: >json
 done
+for spec in f16 bf16 fp8 q8 q4 kivi4 kivi2 heavy:8+8,q8 window:8+2,q4; do
+    check kvcache -m $tiny --kv $spec -n 30 --ids 1,2,3,4,5,6,7,8 >ids
+done
+check kvcache -m $tiny --weights q8 -n 2 --ids 1,2,3,4,5 >ids
+check kvcache -m $tiny,dtype=f16 -n 2 --ids 1,2,3,4,5 >ids
 echo 'What is gone, and what 9 remain?' >text
 check tokenize <text >ids
 check tokenize --decode <ids >again

@@ -1,4 +1,4 @@
-// Placeholders are {{name}}, and each must have a value.
+// Variables are {{name}}, and each must have a value.
 #include "bench/report/template.h"
 
 #include <string.h>

@@ -38,8 +38,8 @@ void template_free(template *t);
 // The text of a part; NULL if there is none.
 const char *template_part(const template *t, const char *part);
 
-// Prints a part, with values up to one without a name for its placeholders; `what` is for those
-// that print. Refused: a part that is not there, and a placeholder that is not closed or has no
+// Prints a part, with values up to one without a name for its variables; `what` is for those
+// that print. Refused: a part that is not there, and a variable that is not closed or has no
 // value.
 status template_fill(FILE *f, const template *t, const char *part, const template_value *values,
                      const void *what);

@@ -237,7 +237,8 @@ static status stream(loader *l, const tensor *t, const char *name, const packing
     return NULL;
 }
 
-// As what a tensor's numbers are kept: vectors and positions always as binary32.
+// As what a tensor's numbers are kept: vectors and positions always as binary32. It is in the file,
+// where there is one.
 static element kept_as(const loader *l, const tensor *t, const char *name)
 {
     if (t->kind != CONV1D && t->kind != TOKENS)
@@ -246,8 +247,7 @@ static element kept_as(const loader *l, const tensor *t, const char *name)
         return ELEMENT_Q8;
     if (!l->file)
         return l->generated;
-    const checkpoint_tensor *found = find_tensor(l->file, name);
-    return found ? safetensors_element(found->is) : ELEMENT_F32;
+    return safetensors_element(find_tensor(l->file, name)->is);
 }
 
 static bool ends_with(const char *text, const char *end)

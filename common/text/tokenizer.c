@@ -200,7 +200,7 @@ static status encode_around(encoder *e, bool late, const char *text, size_t n)
         *e->next++ = added->id;
         from = at += e->t->rules.v.tokens[added->id].n;
     }
-    return from < n ? encode_between(e, late, text + from, n - from) : NULL;
+    return encode_between(e, late, text + from, n - from);
 }
 
 // ---- The interface ----
@@ -295,7 +295,7 @@ status tokenizer_encode(const tokenizer *t, const char *text, size_t n, int **id
     if (n > MAX_TEXT)
         return status_fail("the text has %zu bytes, the most is %d: split it", n, MAX_TEXT);
     status s = open_encoder(&e, t, n);
-    if (!s)
+    if (!s && n > 0)
         s = encode_around(&e, false, text, n);
     pcre2_match_data_free(e.match);
     bpe_free(&e.bpe);

@@ -87,22 +87,14 @@ static const char *const SPECS[] = {"all", "f16", "window:8", "window:40+20", "w
 static const size_t PAGES[] = {16, 32, 64, 128}, PARTS[] = {2, 3, 8, 9, 20, 45, 1000};
 enum { SPEC_COUNT = sizeof SPECS / sizeof *SPECS, PARTS_COUNT = sizeof PARTS / sizeof *PARTS };
 
-// On by a chunk, back by some rows, or to anywhere, on this text or an older one.
 static void walk(life *x, size_t moves)
 {
-    static const size_t chunks[] = {1, 2, 6, 7, 16, 100};
-    size_t T[2] = {1, 1}, text[2] = {0, 0};
+    life_walk at = {.T = {1, 1}};
     for (size_t i = 0; i < moves; i++) {
-        const size_t who = life_below(x, 2), chunk = chunks[life_below(x, 6)],
-                     way = life_below(x, 6);
-        T[who] = way == 0   ? 1 + life_below(x, LIFE_LONGEST)
-                 : way == 1 ? T[who] - life_below(x, size_min(T[who], 9))
-                            : size_min(T[who] + chunk, LIFE_LONGEST);
-        if (life_below(x, 4) == 0)
-            text[who] = life_below(x, LIFE_TEXTS);
-        life_check(x, who, x->texts[text[who]], T[who], 1 + life_below(x, size_min(T[who], 5)));
+        const size_t who = life_move(x, &at, 8), T = at.T[who];
+        life_check(x, who, x->texts[at.text[who]], T, 1 + life_below(x, size_min(T, 5)));
         if (i % 8 == 0)
-            life_check_held(x, who, T[who]);
+            life_check_held(x, who, T);
         cr_assert_leq(kvcache_decoder.bytes(x->cached[who]), x->o.kv.resident, "%s", x->what);
     }
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/size.h"
 #include "common/kv/kv.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
@@ -51,31 +52,19 @@ static bool fail(life *x, size_t who, const int *ids, size_t T, size_t l)
     return s != NULL;
 }
 
-static size_t min(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-// On by a chunk, back by some rows, or to anywhere, on this text or an older one.
 static void walk(life *x, size_t moves)
 {
-    static const size_t chunks[] = {1, 2, 6, 7, 16, 100};
-    size_t T[2] = {1, 1}, text[2] = {0, 0}, failed = 0;
+    life_walk at = {.T = {1, 1}};
+    size_t failed = 0;
     for (size_t i = 0; i < moves; i++) {
-        const size_t who = life_below(x, 2), chunk = chunks[life_below(x, 6)],
-                     way = life_below(x, 6);
-        T[who] = way == 0   ? 1 + life_below(x, LIFE_LONGEST)
-                 : way == 1 ? T[who] - life_below(x, min(T[who], 41))
-                            : min(T[who] + chunk, LIFE_LONGEST);
-        if (life_below(x, 4) == 0)
-            text[who] = life_below(x, LIFE_TEXTS);
-        const int *ids = x->texts[text[who]];
+        const size_t who = life_move(x, &at, 40), T = at.T[who];
+        const int *ids = x->texts[at.text[who]];
         if (can_fail(x) && life_below(x, 5) == 0) {
-            failed += fail(x, who, ids, T[who], life_below(x, 3));
+            failed += fail(x, who, ids, T, life_below(x, 3));
             continue;
         }
-        life_check(x, who, ids, T[who], 1 + life_below(x, min(T[who], 5)));
-        life_check_held(x, who, T[who]);
+        life_check(x, who, ids, T, 1 + life_below(x, size_min(T, 5)));
+        life_check_held(x, who, T);
     }
     cr_assert(!can_fail(x) || failed > (x->o.kv.group ? 0 : 5), "%s: %zu steps failed", x->what,
               failed);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/base/size.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 #include "tests/support/support.h"
@@ -16,6 +17,19 @@ size_t life_below(life *x, size_t n)
     x->state ^= x->state << 25;
     x->state ^= x->state >> 27;
     return (size_t)((x->state * 2685821657736338717u) >> 33) % n;
+}
+
+size_t life_move(life *x, life_walk *at, size_t back)
+{
+    static const size_t chunks[] = {1, 2, 6, 7, 16, 100};
+    const size_t who = life_below(x, 2), chunk = chunks[life_below(x, 6)], way = life_below(x, 6);
+    size_t *T = &at->T[who];
+    *T = way == 0   ? 1 + life_below(x, LIFE_LONGEST)
+         : way == 1 ? *T - life_below(x, size_min(*T, back + 1))
+                    : size_min(*T + chunk, LIFE_LONGEST);
+    if (life_below(x, 4) == 0)
+        at->text[who] = life_below(x, LIFE_TEXTS);
+    return who;
 }
 
 static void write_texts(life *x)

@@ -31,6 +31,15 @@ size_t life_below(life *x, size_t n);
 
 decoder *life_make(const decoder_api *api, const life *x);
 
+// Where a walk stands: for each cached decoder, which text it is on and how many tokens of it.
+typedef struct life_walk {
+    size_t text[2], T[2];
+} life_walk;
+
+// The walk's next move, by the decoder that this returns: on by a chunk, back by up to `back` rows,
+// or to anywhere, on this text or an older one.
+size_t life_move(life *x, life_walk *at, size_t back);
+
 // A step of cached decoder `who`: all wanted rows are those of naive.
 void life_check(life *x, size_t who, const int *ids, size_t T, size_t wanted);
 
