@@ -59,7 +59,7 @@ static void expect_end(const char *signal_name, int code)
 {
     char line[COMMAND];
     snprintf(line, sizeof line,
-             "env --default-signal=INT,QUIT VICE=hangs " VERIFY "--timeout 60 & p=$!\n"
+             "env --default-signal=HUP,INT,QUIT,TERM VICE=hangs " VERIFY "--timeout 60 & p=$!\n"
              "for i in $(seq 100); do c=$(pgrep -P $p) && break; sleep 0.05; done\n"
              "sleep 0.5; test -n \"$c\" || exit 99\n"
              "kill -%s $p; wait $p; code=$?\n"
