@@ -1,5 +1,5 @@
 #!/bin/sh
-# The cosine between the embeddings of two texts: sh notes/27-cosine.sh mean|last TEXT TEXT
+# The cosine between the embeddings of two texts: sh notes/26-cosine.sh mean|last TEXT TEXT
 for text in "$2" "$3"; do
     "${OUT:-build}/kvcache" --embed "$1" "$text" 2>/dev/null
 done | awk -F'[][]' '
