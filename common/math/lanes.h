@@ -1,7 +1,7 @@
-// Sixteen numbers of a narrow form, widened to binary32 at once. The only place where the
-// compilers' vector types stand (GCC's and clang's). A row's numbers stand at the same bits of
-// sixteen words (kernel.h), so that shifts are all it takes. Each conversion is exact, and each
-// product and sum rounded once, so that no bit depends on how it is compiled.
+// Numbers of a narrow form, widened to binary32 as many at once as a register holds. The only place
+// where the compilers' vector types stand (GCC's and clang's). A row's numbers stand at the same
+// bits of sixteen words (kernel.h), so that shifts are all it takes. Each conversion is exact, and
+// each product and sum rounded once, so that no bit depends on how it is compiled.
 #ifndef LOCKSTEP_LANES_H
 #define LOCKSTEP_LANES_H
 
@@ -11,18 +11,24 @@
 #include "common/math/kernel.h"
 #include "common/number/numeric.h"
 
-// Compilers warn that such vectors are handed over in another way on machines without registers
-// as wide. Here none is handed over: every function is a part of its caller.
-#pragma GCC diagnostic ignored "-Wpsabi"
+// Lanes of a register. gcc 12 keeps what is wider in memory.
+#if defined(__AVX512F__)
+enum { LANES_WIDE = 16 };
+#elif defined(__AVX__)
+enum { LANES_WIDE = 8 };
+#else
+enum { LANES_WIDE = 4 };
+#endif
+enum { LANES_PIECES = LANES / LANES_WIDE }; // such that a panel's row is
 
-typedef float lanes_f32 __attribute__((vector_size(LANES * sizeof(float))));
-typedef uint16_t lanes_u16 __attribute__((vector_size(LANES * sizeof(uint16_t))));
-typedef int32_t lanes_i32 __attribute__((vector_size(LANES * sizeof(int32_t))));
-typedef uint32_t lanes_u32 __attribute__((vector_size(LANES * sizeof(uint32_t))));
+typedef float lanes_f32 __attribute__((vector_size(LANES_WIDE * sizeof(float))));
+typedef uint16_t lanes_u16 __attribute__((vector_size(LANES_WIDE * sizeof(uint16_t))));
+typedef int32_t lanes_i32 __attribute__((vector_size(LANES_WIDE * sizeof(int32_t))));
+typedef uint32_t lanes_u32 __attribute__((vector_size(LANES_WIDE * sizeof(uint32_t))));
 
 #define LANES_INLINE static inline __attribute__((always_inline))
 
-// The words of a row, its bits shifted to their upper end.
+// Words of a row, its bits shifted to their upper end.
 LANES_INLINE lanes_u32 lanes_words(const uint32_t *from, unsigned left)
 {
     lanes_u32 words;
@@ -53,7 +59,7 @@ LANES_INLINE lanes_f32 lanes_load(const float *from)
 
 LANES_INLINE lanes_f32 lanes_all(float x)
 {
-    return (lanes_f32){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+    return x - (lanes_f32){0}; // as an operand of a vector, x is in all lanes
 }
 
 // a b + c. There is no operator for it; of this loop both compilers make one instruction.
@@ -63,15 +69,24 @@ LANES_INLINE lanes_f32 lanes_fma(lanes_f32 a, lanes_f32 b, lanes_f32 c)
 #ifdef __clang__
 #    pragma unroll
 #endif
-    for (size_t j = 0; j < LANES; j++)
+    for (size_t j = 0; j < LANES_WIDE; j++)
         d[j] = numeric_fma(a[j], b[j], c[j]);
     return d;
 }
 
-// binary16 and E4M3FN are binary32 numbers whose exponents are 112 or 120 too small, subnormal ones
-// too.
-#define LANES_F16 0x1p112f
-#define LANES_FP8 0x1p120f
+// Numbers of a narrower format, as binary32. magnitude: their bits but the sign, where binary32 has
+// them; least: the format's least normal number, 2^e. With its exponent's bias replaced a number is
+// right, unless its exponent is 0: then it is f 2^e, and was read as (1 + f) 2^(e-1), which is
+// below 2^e, by as much as it is too large. Nothing here is subnormal: some processors take a
+// hundred times longer to multiply such a number.
+LANES_INLINE lanes_f32 lanes_narrow(lanes_u32 magnitude, lanes_u32 sign, float least)
+{
+    const numeric_bits32 below = {.f = least / 2};
+    const lanes_f32 read = lanes_of(magnitude + below.u);
+    const lanes_i32 above = (lanes_i32)(read - least); // with the sign of that number
+    const lanes_f32 wide = read + (lanes_f32)(above & (above < 0));
+    return (lanes_f32)((lanes_u32)wide | sign);
+}
 
 // The numbers in the upper bits of the words, without their scale, where they have one, and without
 // these. Shifted to the right, a negative word is filled with its sign.
@@ -80,11 +95,11 @@ LANES_INLINE lanes_f32 lanes_widen(element of, lanes_u32 words)
     const lanes_i32 with_sign = (lanes_i32)words;
     switch (of) {
     case ELEMENT_F16:
-        return lanes_of((lanes_u32)(with_sign >> 3) & 0x8fffe000);
+        return lanes_narrow(words >> 3 & 0x0fffe000, words & 0x80000000, 0x1p-14f);
     case ELEMENT_BF16:
         return lanes_of(words & 0xffff0000);
     case ELEMENT_FP8:
-        return lanes_of((lanes_u32)(with_sign >> 4) & 0x87f00000);
+        return lanes_narrow(words >> 4 & 0x07f00000, words & 0x80000000, 0x1p-6f);
     case ELEMENT_Q8:
         return __builtin_convertvector(with_sign >> 24, lanes_f32);
     case ELEMENT_Q4:
@@ -96,12 +111,12 @@ LANES_INLINE lanes_f32 lanes_widen(element of, lanes_u32 words)
     }
 }
 
-// Sixteen fp16 numbers, one beside the other.
+// fp16 numbers, one beside the other.
 LANES_INLINE lanes_f32 lanes_halves(const uint16_t *from)
 {
     lanes_u16 halves;
     memcpy(&halves, from, sizeof halves);
-    return lanes_widen(ELEMENT_F16, __builtin_convertvector(halves, lanes_u32) << 16) * LANES_F16;
+    return lanes_widen(ELEMENT_F16, __builtin_convertvector(halves, lanes_u32) << 16);
 }
 
 #endif

@@ -1,11 +1,14 @@
-// Each form's numbers and their scales, sixteen lanes at a time.
+// Each form's numbers and their scales, a register of lanes at a time.
 #include "common/math/widen.h"
 
 #include "common/base/size.h"
 #include "common/math/lanes.h"
 
-// The scales of a piece by row, as binary32: one (of kivi: two) for each row of each panel.
-typedef float piece_scales[WIDEN_MOST][2 * WIDEN_DEPTH];
+// What is at work at once: pieces of a panel's row, as wide as a register, of all panels.
+enum { MOST_PIECES = WIDEN_MOST * LANES_PIECES };
+
+// Scales by row, as binary32: one (of kivi: two) for each row of each panel.
+typedef float row_scales[WIDEN_MOST][2 * WIDEN_DEPTH];
 
 static void widen_halves(const uint16_t *from, size_t n, float *restrict to)
 {
@@ -15,7 +18,7 @@ static void widen_halves(const uint16_t *from, size_t n, float *restrict to)
 }
 
 static void widen_scales(const panels *b, size_t p, size_t count, size_t k, size_t depth,
-                         piece_scales to)
+                         row_scales to)
 {
     const panel_scales *s = &b->scales;
     const size_t each = b->of == ELEMENT_KIVI4 || b->of == ELEMENT_KIVI2 ? 2 : 1;
@@ -27,11 +30,9 @@ static void widen_scales(const panels *b, size_t p, size_t count, size_t k, size
 // What a form's numbers are multiplied by.
 typedef enum scaling {
     NOTHING,
-    POWER,    // that of two that belongs to the form,
-    IN_OTHER, // which the number that they are multiplied with has taken,
-    OF_ROW,   // a number,
-    OF_LANE,  // one for each lane of PANEL_BLOCK rows,
-    STEP      // or a pair, of which the second is added
+    OF_ROW,  // a number,
+    OF_LANE, // one for each lane of PANEL_BLOCK rows,
+    STEP     // or a pair, of which the second is added
 } scaling;
 
 // Panels at work, all but what is constant: what is widened is written to `to`, or multiplied.
@@ -47,22 +48,31 @@ typedef struct work {
     size_t panel;  // words from one panel to the next
     size_t scaled; // the row of by_row[.][0]
     float (*by_row)[2 * WIDEN_DEPTH];
-    lanes_f32 by_lane[WIDEN_MOST];
+    lanes_f32 by_lane[MOST_PIECES];
 } work;
 
 // The sums of some rows and panels.
-typedef lanes_f32 sums[WIDEN_MOST_ROWS][WIDEN_MOST];
+typedef lanes_f32 sums[WIDEN_MOST_ROWS][MOST_PIECES];
 
-// The row of panel q with these words, number i of all.
-LANES_INLINE lanes_f32 widen_row(const element of, const scaling by, const work *w,
-                                 const uint32_t *words, unsigned left, size_t i, const size_t q)
+// The panel, of those at work, in which piece q lies, and its first lane there.
+LANES_INLINE size_t panel_of(size_t q)
+{
+    return q / LANES_PIECES;
+}
+
+LANES_INLINE size_t lane_of(size_t q)
+{
+    return q % LANES_PIECES * LANES_WIDE;
+}
+
+// Piece q of the row, number i of all, that has these words.
+LANES_INLINE lanes_f32 widen_piece(const element of, const scaling by, const work *w,
+                                   const uint32_t *words, unsigned left, size_t i, const size_t q)
 {
     const lanes_f32 wide = lanes_widen(of, lanes_words(words, left));
-    const float *scales = w->by_row[q]; // those of the rows from w->scaled on
+    const float *scales = w->by_row[panel_of(q)]; // those of the rows from w->scaled on
     const size_t row = i - w->scaled;
     switch (by) {
-    case POWER:
-        return wide * (of == ELEMENT_F16 ? LANES_F16 : LANES_FP8);
     case OF_ROW:
         return wide * scales[row];
     case OF_LANE:
@@ -74,15 +84,16 @@ LANES_INLINE lanes_f32 widen_row(const element of, const scaling by, const work 
     }
 }
 
-// Row i of panel q. x: the numbers of `a` that it is multiplied with, in all lanes. Written out, as
-// the panels are below: clang 14 would keep sums in memory that a loop goes over.
-LANES_INLINE void go_over_panel(const element of, const scaling by, const size_t height, work *w,
+// Piece q of row i. x: the numbers of `a` that it is multiplied with, in all lanes. Written out, as
+// the pieces are below: clang 14 would keep sums in memory that a loop goes over.
+LANES_INLINE void go_over_piece(const element of, const scaling by, const size_t height, work *w,
                                 const uint32_t *words, unsigned left, size_t i, const size_t q,
                                 const lanes_f32 x[WIDEN_MOST_ROWS], sums sum)
 {
-    const lanes_f32 wide = widen_row(of, by, w, words + q * w->panel, left, i, q);
+    const lanes_f32 wide =
+        widen_piece(of, by, w, words + panel_of(q) * w->panel + lane_of(q), left, i, q);
     if (height == 0)
-        memcpy(w->to + q * w->stride + i * LANES, &wide, sizeof wide);
+        memcpy(w->to + panel_of(q) * w->stride + i * LANES + lane_of(q), &wide, sizeof wide);
     if (height > 0)
         sum[0][q] = lanes_fma(x[0], wide, sum[0][q]);
     if (height > 1)
@@ -93,51 +104,58 @@ LANES_INLINE void go_over_panel(const element of, const scaling by, const size_t
     }
 }
 
-// Number i of row r of `a`, in all lanes.
-LANES_INLINE lanes_f32 other(const scaling by, const work *w, size_t r, size_t i)
-{
-    return lanes_all(w->a[r * w->a_stride + i] * (by == IN_OTHER ? LANES_F16 : 1));
-}
-
 LANES_INLINE void go_over_row(const element of, const scaling by, const size_t count,
                               const size_t height, work *w, const uint32_t *words, unsigned left,
                               size_t i, sums sum)
 {
     lanes_f32 x[WIDEN_MOST_ROWS] = {0};
     if (height > 0)
-        x[0] = other(by, w, 0, i);
+        x[0] = lanes_all(w->a[i]);
     if (height > 1)
-        x[1] = other(by, w, 1, i);
+        x[1] = lanes_all(w->a[w->a_stride + i]);
     if (height > 2) {
-        x[2] = other(by, w, 2, i);
-        x[3] = other(by, w, 3, i);
+        x[2] = lanes_all(w->a[2 * w->a_stride + i]);
+        x[3] = lanes_all(w->a[3 * w->a_stride + i]);
     }
-    go_over_panel(of, by, height, w, words, left, i, 0, x, sum);
-    if (count == 1)
+    const size_t pieces = count * LANES_PIECES;
+    go_over_piece(of, by, height, w, words, left, i, 0, x, sum);
+    if (pieces == 1)
         return;
-    go_over_panel(of, by, height, w, words, left, i, 1, x, sum);
-    go_over_panel(of, by, height, w, words, left, i, 2, x, sum);
-    go_over_panel(of, by, height, w, words, left, i, 3, x, sum);
-    if (count == WIDEN_PANELS)
+    go_over_piece(of, by, height, w, words, left, i, 1, x, sum);
+    if (pieces == 2)
         return;
-    go_over_panel(of, by, height, w, words, left, i, 4, x, sum);
-    go_over_panel(of, by, height, w, words, left, i, 5, x, sum);
-    go_over_panel(of, by, height, w, words, left, i, 6, x, sum);
-    go_over_panel(of, by, height, w, words, left, i, 7, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 2, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 3, x, sum);
+    if (pieces == 4)
+        return;
+    go_over_piece(of, by, height, w, words, left, i, 4, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 5, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 6, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 7, x, sum);
+    if (pieces == 8)
+        return;
+    go_over_piece(of, by, height, w, words, left, i, 8, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 9, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 10, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 11, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 12, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 13, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 14, x, sum);
+    go_over_piece(of, by, height, w, words, left, i, 15, x, sum);
 }
 
 LANES_INLINE void start(const size_t count, const size_t height, const work *w, sums sum)
 {
     KERNEL_UNROLL for (size_t r = 0; r < height; r++)
-        KERNEL_UNROLL for (size_t q = 0; q < count; q++) sum[r][q] =
-            lanes_load(w->y + r * w->y_stride + q * LANES);
+        KERNEL_UNROLL for (size_t q = 0; q < count * LANES_PIECES; q++) sum[r][q] =
+            lanes_load(w->y + r * w->y_stride + q * LANES_WIDE);
 }
 
 LANES_INLINE void end(const size_t count, const size_t height, const work *w, sums sum)
 {
     KERNEL_UNROLL for (size_t r = 0; r < height; r++)
-        KERNEL_UNROLL for (size_t q = 0; q < count; q++)
-            memcpy(w->y + r * w->y_stride + q * LANES, &sum[r][q], sizeof sum[r][q]);
+        KERNEL_UNROLL for (size_t q = 0; q < count * LANES_PIECES; q++)
+            memcpy(w->y + r * w->y_stride + q * LANES_WIDE, &sum[r][q], sizeof sum[r][q]);
 }
 
 // The scales of the rows from i on: of as many rows as this returns.
@@ -147,8 +165,8 @@ LANES_INLINE size_t scale_rows(const scaling by, const size_t count, work *w, si
     const size_t depth = w->depth - i;
     if (by == OF_LANE) {
         const uint16_t *scales = s->at + w->p * s->stride + (w->k + i) / PANEL_BLOCK * LANES;
-        KERNEL_UNROLL for (size_t q = 0; q < count; q++) w->by_lane[q] =
-            lanes_halves(scales + q * s->stride);
+        KERNEL_UNROLL for (size_t q = 0; q < count * LANES_PIECES; q++) w->by_lane[q] =
+            lanes_halves(scales + panel_of(q) * s->stride + lane_of(q));
         return size_min(depth, PANEL_BLOCK);
     }
     if (by != OF_ROW && by != STEP)
@@ -197,33 +215,25 @@ LANES_INLINE void go_over(const element of, const unsigned bits, const scaling b
     end(count, height, w, sum);
 }
 
-// For as many panels, and rows of `a`, as there may be: several rows of weights alone.
+// For as many panels, and rows of `a`, as there may be: several rows of weights alone. Without an
+// instruction for fma, panels are not worth going over together, and compiling that takes minutes.
 LANES_INLINE void go_over_some(const element of, const unsigned bits, const scaling by,
                                size_t count, size_t height, work *w)
 {
     const bool many =
-        of == ELEMENT_F16 ? by == POWER : by == NOTHING || (of == ELEMENT_Q8 && by == OF_LANE);
+        of == ELEMENT_F16 || of == ELEMENT_BF16 || (of == ELEMENT_Q8 && by == OF_LANE);
+    const bool together = NUMERIC_HARDWARE_FMA && count > 1;
     if (many && height == WIDEN_ROWS && height > 1)
-        count == 1 ? go_over(of, bits, by, 1, WIDEN_ROWS, w)
-                   : go_over(of, bits, by, WIDEN_PANELS, WIDEN_ROWS, w);
+        together ? go_over(of, bits, by, WIDEN_PANELS, WIDEN_ROWS, w)
+                 : go_over(of, bits, by, 1, WIDEN_ROWS, w);
     else if (many && height == 2)
-        count == 1 ? go_over(of, bits, by, 1, 2, w) : go_over(of, bits, by, WIDEN_PANELS, 2, w);
-    else if (height == 1 && count == WIDEN_ALONE)
+        together ? go_over(of, bits, by, WIDEN_PANELS, 2, w) : go_over(of, bits, by, 1, 2, w);
+    else if (together && height == 1 && count == WIDEN_ALONE)
         go_over(of, bits, by, WIDEN_ALONE, 1, w);
     else if (height == 1)
-        count == 1 ? go_over(of, bits, by, 1, 1, w) : go_over(of, bits, by, WIDEN_PANELS, 1, w);
+        together ? go_over(of, bits, by, WIDEN_PANELS, 1, w) : go_over(of, bits, by, 1, 1, w);
     else
-        count == 1 ? go_over(of, bits, by, 1, 0, w) : go_over(of, bits, by, WIDEN_PANELS, 0, w);
-}
-
-// Whether F16's power times each of these is finite, and so exact.
-static bool take_power(const work *w)
-{
-    bool all = true;
-#pragma omp simd reduction(& : all)
-    for (size_t k = 0; k < w->depth; k++)
-        all &= fabsf(w->a[k]) < 0x1p16f;
-    return all;
+        together ? go_over(of, bits, by, WIDEN_PANELS, 0, w) : go_over(of, bits, by, 1, 0, w);
 }
 
 static void go_over_form(size_t count, size_t height, work *w)
@@ -233,14 +243,13 @@ static void go_over_form(size_t count, size_t height, work *w)
     const bool by_row = b->scales.by_row;
     switch (b->of) {
     case ELEMENT_F16:
-        height == 1 && take_power(w) ? GO_OVER(ELEMENT_F16, 16, IN_OTHER)
-                                     : GO_OVER(ELEMENT_F16, 16, POWER);
+        GO_OVER(ELEMENT_F16, 16, NOTHING);
         break;
     case ELEMENT_BF16:
         GO_OVER(ELEMENT_BF16, 16, NOTHING);
         break;
     case ELEMENT_FP8:
-        GO_OVER(ELEMENT_FP8, 8, POWER);
+        GO_OVER(ELEMENT_FP8, 8, NOTHING);
         break;
     case ELEMENT_Q8:
         by_row ? GO_OVER(ELEMENT_Q8, 8, OF_ROW) : GO_OVER(ELEMENT_Q8, 8, OF_LANE);
@@ -263,15 +272,17 @@ static void go_over_form(size_t count, size_t height, work *w)
 void widen_panels(const panels *b, size_t p, size_t count, size_t k, size_t depth, float *to,
                   size_t stride)
 {
-    piece_scales scales;
+    row_scales scales;
     work w = {.b = b, .p = p, .k = k, .depth = depth, .to = to, .stride = stride, .by_row = scales};
-    go_over_form(count, 0, &w);
+    const size_t some = NUMERIC_HARDWARE_FMA ? count : 1;
+    for (const size_t end = p + count; w.p < end; w.p += some, w.to += some * stride)
+        go_over_form(some, 0, &w);
 }
 
 void widen_multiply(const panels *b, size_t p, size_t count, size_t K, size_t n, const float *a,
                     size_t a_stride, float *y, size_t y_stride)
 {
-    piece_scales scales;
+    row_scales scales;
     work w = {.b = b,
               .p = p,
               .depth = K,
@@ -280,5 +291,7 @@ void widen_multiply(const panels *b, size_t p, size_t count, size_t K, size_t n,
               .y = y,
               .y_stride = y_stride,
               .by_row = scales};
-    go_over_form(count, n, &w);
+    const size_t some = NUMERIC_HARDWARE_FMA ? count : 1;
+    for (const size_t end = p + count; w.p < end; w.p += some, w.y += some * LANES)
+        go_over_form(some, n, &w);
 }

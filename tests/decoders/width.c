@@ -344,8 +344,7 @@ static void make_panels(size_t which, size_t K, size_t count, void *words, uint1
         }
 }
 
-// What is not finite comes out as it does in F32: one row in place of another is multiplied by 2^16
-// and more, which takes F16 another way.
+// `large`: sums grow beyond what is finite, as they do in F32.
 static void check_product(size_t which, size_t n, size_t K, size_t count, bool large)
 {
     const size_t columns = count * 16, share = WIDTHS[which].share,
