@@ -10,7 +10,7 @@ status serve(const options *o)
     status s = service_open(o, &v);
     if (s)
         return s;
-    s = o->serve ? server_run(v, o->serve) : lines_serve(v, o->requests);
+    s = o->serve ? server_run(v, o->serve, SERVER_EXCHANGE_SECONDS) : lines_serve(v, o->requests);
     service_close(v);
     return s;
 }

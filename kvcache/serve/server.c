@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
 #include "common/generate/generate.h"
@@ -21,6 +23,14 @@ typedef struct MHD_Connection connection;
 typedef struct MHD_Response response;
 
 typedef struct server server;
+
+// A client's connection, for several requests one after the other.
+typedef struct client {
+    int fd;
+    bool expected;  // it has to send, or to read,
+    uint64_t since; // from this time on (ns)
+    struct client *next;
+} client;
 
 // One HTTP request, from its first header to the last byte of its answer.
 typedef struct exchange {
@@ -44,8 +54,57 @@ struct server {
     service *v;
     struct MHD_Daemon *daemon;
     exchange *first; // all there are
+    client *clients;
     size_t numbers;
 };
+
+// ---- clients ----
+
+static client *client_of(connection *c)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+// From now on it is the client's turn, or it is no longer.
+static void expect_client(connection *c, bool expected)
+{
+    client *of = client_of(c);
+    if (of)
+        *of = (client){of->fd, expected, clock_ns(), of->next};
+}
+
+static void come_or_go(void *of, connection *c, void **memory,
+                       enum MHD_ConnectionNotificationCode why)
+{
+    server *all = of;
+    client *its = *memory, **at = &all->clients;
+    if (why == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        its = *memory = info ? memory_array(1, sizeof *its) : NULL;
+        if (its) {
+            *its = (client){info->connect_fd, true, clock_ns(), all->clients};
+            all->clients = its;
+        }
+        return;
+    }
+    while (its && *at != its)
+        at = &(*at)->next;
+    if (its)
+        *at = its->next;
+    memory_free(its);
+}
+
+// Ends the connections of those that have been expected for too long; libmicrohttpd sees that.
+static void end_late_ones(const server *all, unsigned seconds)
+{
+    const uint64_t now = clock_ns(), limit = (uint64_t)seconds * 1000000000u;
+    for (const client *its = all->clients; its; its = its->next)
+        if (its->expected && now - its->since > limit)
+            shutdown(its->fd, SHUT_RDWR);
+}
 
 // ---- answers ----
 
@@ -140,6 +199,8 @@ static bool add_events(exchange *x)
             done &= add_event(x, answer_usage(&j, model_name, x->number));
     }
     x->ended = j.failure || j.finish;
+    if (x->ended)
+        expect_client(x->c, true);
     return done && (!x->ended || add_event(x, strdup("[DONE]")));
 }
 
@@ -183,6 +244,7 @@ static ssize_t read_stream(void *of, uint64_t position, char *to, size_t most)
 static enum MHD_Result answer_job(exchange *x)
 {
     const job_view j = job_look(x->j);
+    expect_client(x->c, !x->streams || j.failure);
     if (!x->streams || j.failure)
         return send_text(x->c, code_of(&j),
                          answer_whole(&j, service_model(x->of->v), x->number, 0));
@@ -204,6 +266,7 @@ static enum MHD_Result begin_job(exchange *x, request_kind kind)
     x->streams = j.request->stream;
     if (j.failure || x->streams)
         return answer_job(x);
+    expect_client(x->c, false);
     suspend(x);
     return MHD_YES;
 }
@@ -287,9 +350,10 @@ static void finish(void *of, connection *c, void **memory, enum MHD_RequestTermi
 {
     server *all = of;
     exchange *x = *memory, **at = &all->first;
-    (void)c, (void)why;
+    (void)why;
     if (!x)
         return;
+    expect_client(c, true);
     while (*at != x)
         at = &(*at)->next;
     *at = x->next;
@@ -317,12 +381,12 @@ static status start(server *all, size_t port)
                              .sin_port = htons((uint16_t)port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     errno = 0;
-    all->daemon = MHD_start_daemon(MHD_ALLOW_SUSPEND_RESUME, (uint16_t)port, NULL, NULL, take, all,
-                                   MHD_OPTION_SOCK_ADDR, &at, MHD_OPTION_CONNECTION_LIMIT,
-                                   (unsigned)SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                   (size_t)SERVER_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-                                   (unsigned)SERVER_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, finish,
-                                   all, MHD_OPTION_END);
+    all->daemon = MHD_start_daemon(
+        MHD_ALLOW_SUSPEND_RESUME, (uint16_t)port, NULL, NULL, take, all, MHD_OPTION_SOCK_ADDR, &at,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)SERVER_CONNECTIONS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_BYTES,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SERVER_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+        finish, all, MHD_OPTION_NOTIFY_CONNECTION, come_or_go, all, MHD_OPTION_END);
     if (!all->daemon)
         return status_fail("cannot listen on 127.0.0.1:%zu: %s: choose another port", port,
                            errno ? strerror(errno) : "libmicrohttpd refuses");
@@ -331,7 +395,7 @@ static status start(server *all, size_t port)
     return NULL;
 }
 
-status server_run(service *v, size_t port)
+status server_run(service *v, size_t port, unsigned seconds)
 {
     server all = {.v = v};
     size_t left = 0;
@@ -344,6 +408,7 @@ status server_run(service *v, size_t port)
         if (!s)
             s = service_pass(v, &left);
         resume(&all, false);
+        end_late_ones(&all, seconds);
     }
     resume(&all, true);
     MHD_stop_daemon(all.daemon);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kvcache/serve/server.h"
 #include "tests/support/support.h"
 
 enum { ANSWER = 1 << 16 };
@@ -32,7 +33,8 @@ static int connected(void)
     return -1;
 }
 
-static void start(void)
+// Ports are given by the system: that of a socket that is closed again.
+static void choose_port(void)
 {
     socklen_t n = sizeof at;
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -40,7 +42,12 @@ static void start(void)
     cr_assert_eq(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
     getsockname(fd, (struct sockaddr *)&at, &n);
     close(fd);
+}
+
+static void start(void)
+{
     char port[8];
+    choose_port();
     snprintf(port, sizeof port, "%d", ntohs(at.sin_port));
     server_process = fork();
     if (server_process == 0) {
@@ -140,4 +147,55 @@ Test(server, goes_on_whoever_is_slow_or_leaves)
            "\"text\":\"\\nI have a gentleman\"");
     close(slow);
     close(silent);
+}
+
+// One byte now and then: no byte is late, all of them together are.
+static void trickle(int fd, size_t n)
+{
+    static const char head[] = "GET /v1/models HTTP/1.1\r\nX: ";
+    if (n < sizeof head - 1)
+        send(fd, head + n, 1, MSG_NOSIGNAL);
+    else
+        send(fd, "x", 1, MSG_NOSIGNAL);
+}
+
+static void serve_for_a_second(void)
+{
+    const options o = {.model = SOURCE_DIR "/common/models/shakespeare", .tokens = 1};
+    service *v;
+    if (!service_open(&o, &v))
+        server_run(v, ntohs(at.sin_port), 1);
+    _exit(1);
+}
+
+static void start_impatient(void)
+{
+    choose_port();
+    server_process = fork();
+    if (server_process == 0)
+        serve_for_a_second();
+}
+
+static void end_at_once(void)
+{
+    kill(server_process, SIGKILL);
+    waitpid(server_process, NULL, 0);
+}
+
+Test(server_limits, a_request_that_never_ends_is_ended, .init = start_impatient,
+     .fini = end_at_once, .timeout = 60)
+{
+    const int fd = connected();
+    char answer;
+    ssize_t came = -1;
+    for (size_t n = 0; n < 150 && came < 0; n++) {
+        trickle(fd, n);
+        usleep(100000);
+        came = recv(fd, &answer, 1, MSG_DONTWAIT);
+    }
+    if (came != 0) // before the assertion: a failure does not come back for .fini
+        end_at_once();
+    cr_assert_eq(came, 0, "the connection is still open");
+    close(fd);
+    expect(sent("/v1/models", ""), "HTTP/1.1 405");
 }
