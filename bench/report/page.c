@@ -306,17 +306,33 @@ static status print_build(FILE *f, const void *what)
     return NULL;
 }
 
+// A model's shape, with the letters that the page uses.
+static const char *shape_text(const json_t *m, char text[256])
+{
+    snprintf(text, 256,
+             "%.0f layers (L), %.0f channels (C), %.0f heads (H), %.0f K/V heads (G), %.0f inner "
+             "channels (F), %.0f tokens known (V), %.0f positions at most",
+             page_number(m, "layers"), page_number(m, "channels"), page_number(m, "heads"),
+             page_number(m, "kv_heads"), page_number(m, "inner"), page_number(m, "vocabulary"),
+             page_number(m, "context"));
+    return text;
+}
+
 static status print_machine(FILE *f, const void *what)
 {
     const page *p = what;
     const json_t *context = page_context(p->r), *machine = json_object_get(context, "machine"),
                  *system = json_object_get(context, "system"),
-                 *build = json_object_get(context, "build");
-    char cores[FORMAT_ROOM], l1[FORMAT_ROOM], l2[FORMAT_ROOM], l3[FORMAT_ROOM], all[FORMAT_ROOM];
+                 *build = json_object_get(context, "build"),
+                 *of = json_object_get(context, "model");
+    char shape[256], cores[FORMAT_ROOM], l1[FORMAT_ROOM], l2[FORMAT_ROOM], l3[FORMAT_ROOM],
+        all[FORMAT_ROOM];
     if (!context)
         return NULL;
     snprintf(cores, sizeof cores, "%.0f", page_number(machine, "cores"));
     const template_value values[] = {
+        {.name = "model", .text = page_known(page_text(of, "name"), "unknown")},
+        {.name = "shape", .text = shape_text(of, shape)},
         {.name = "cpu", .text = page_known(page_text(machine, "cpu"), "unknown")},
         {.name = "cores", .text = cores},
         {.name = "l1", .text = bytes_text(machine, "l1d_bytes", l1)},

@@ -6,6 +6,7 @@
 #include <sha2.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench/base/contexts.h"
@@ -30,8 +31,7 @@ static const char USAGE[] =
     "longest context\n"
     "  -C, --check FILE               instead, compute every line of FILE and compare\n"
     "  -q, --quick                    with --check: leave out what takes more than 2e9 "
-    "multiply-adds\n" SUBJECT_USAGE
-    "                                 of these alone (default: naive and kvcache)\n"
+    "multiply-adds\n" SUBJECT_USAGE "                                 default: naive and kvcache\n"
     "  -t, --timeout SECONDS          a plug-in's call that takes longer hangs; default: 60\n";
 
 // The default model's name in a file of digests: its path differs from place to place.
@@ -227,13 +227,13 @@ status digest_stages(const subject *of, const model *m, size_t T, digest_sink *s
     return s;
 }
 
+// To a FILE: standard output is the plug-in's while it calls an observer.
 static void print_stage(void *user, stage s, int l, const char *hex)
 {
-    (void)user;
     char place[16] = "-";
     if (l >= 0)
         snprintf(place, sizeof place, "%d", l);
-    printf("%-3s %-8s %s\n", place, stage_name(s), hex);
+    fprintf(user, "%-3s %-8s %s\n", place, stage_name(s), hex);
 }
 
 // The digest that all of them share.
@@ -390,7 +390,16 @@ static status print_stages(const inspection *of)
         return status_fail(
             "%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
             who->name);
-    return digest_stages(who, of->m, of->contexts[of->n - 1], print_stage, NULL);
+    char *lines = NULL;
+    size_t n;
+    FILE *f = open_memstream(&lines, &n);
+    status s = f ? digest_stages(who, of->m, of->contexts[of->n - 1], print_stage, f) : NULL;
+    if (!f || fclose(f))
+        s = memory_failed("the digests");
+    if (!s)
+        fputs(lines, stdout);
+    free(lines);
+    return s;
 }
 
 static status print_digest(const char *name, const inspection *of)

@@ -74,6 +74,23 @@ Test(subjects, digests_differ_by_spec_and_not_by_decoder)
     assert_says(&stages, 0, "sees");
 }
 
+// Standard output is the plug-in's while it calls an observer: the digests are not printed there.
+Test(subjects, stages_of_a_plug_in_are_those_of_ours)
+{
+    const command_run ours = RUN(digest_command, "digest", "--stages", "-m", MODEL, "-c", "30",
+                                 "-d", "kvcache"),
+                      its = RUN(digest_command, "digest", "--stages", "-m", MODEL, "-c", "30", "-d",
+                                BUILD_DIR "/plugins/solution.so");
+    assert_says(&ours, 0, "softmax");
+    cr_assert_geq(command_lines(its.out), 20, "%s", its.out);
+    for (const char *line = its.out, *end; *line; line = end + 1) { // it shows nothing of a store
+        end = strchr(line, '\n');
+        char one[128];
+        snprintf(one, sizeof one, "%.*s", (int)(end - line), line);
+        cr_assert_not_null(strstr(ours.out, one), "%s", one);
+    }
+}
+
 // One column each, bytes from the decoder: a window keeps two pages, f16 half of what all takes.
 Test(subjects, sweep_times_as_many_as_there_are)
 {

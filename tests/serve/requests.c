@@ -194,6 +194,27 @@ Test(requests, have_the_text_they_have_alone)
     }
 }
 
+// What has been answered is whole, and the request at work is not answered by half.
+Test(requests, a_signal_ends_with_128_and_its_number)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } signals[] = {{"INT", 2}, {"TERM", 15}, {"HUP", 1}};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        char line[512];
+        snprintf(line, sizeof line,
+                 "ask() { echo \"{\\\"prompt\\\": \\\"a\\\", \\\"max_tokens\\\": $1}\" >&3; }; "
+                 "rm -f $D/asked; mkfifo $D/asked; exec 3<>$D/asked; ask 1; "
+                 "env --default-signal=HUP,INT,TERM " BUILD_DIR "/kvcache --requests - "
+                 "<$D/asked >$D/answers & until grep -q total_tokens $D/answers; do "
+                 "sleep 0.05; done; for i in 1 2 3 4; do ask 1000; done; kill -%s $!; wait $!",
+                 signals[i].name);
+        cr_assert_eq(shell_run(line), 128 + signals[i].number, "%s", signals[i].name);
+        cr_assert_eq(shell_run("grep -c '}$' $D/answers | grep -x 1"), 0);
+    }
+}
+
 Test(requests, do_not_go_with_every_option)
 {
     static const char *const others[][2] = {{"--draft lookup", "--draft"},
