@@ -42,7 +42,7 @@ faults: $(BUILD)/bench $(BUILD)/pic/parts.a $(BUILD)/tests ## build the cache wi
 	@tests/faults/run.sh
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
-mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (7 minutes)
+mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (10 minutes)
 	+@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
 	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 

@@ -72,6 +72,9 @@ Test(subjects, digests_differ_by_spec_and_not_by_decoder)
     const command_run stages = RUN(digest_command, "digest", "--stages", "-m", MODEL, "-c", "100",
                                    "--kv", "window:8+3,f16");
     assert_says(&stages, 0, "sees");
+    const command_run heavy =
+        RUN(digest_command, "digest", "--stages", "-m", MODEL, "-c", "100", "--kv", "heavy:8+3");
+    assert_says(&heavy, 0, "sees");
 }
 
 // Standard output is the plug-in's while it calls an observer: the digests are not printed there.

@@ -15,6 +15,7 @@
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 #include "tests/oracle.h"
+#include "tests/support/support.h"
 
 static model *load(const char *name)
 {
@@ -167,9 +168,25 @@ Test(decoders, cache_holds_what_a_recompute_computes)
     memory_free(r.k), memory_free(r.v), memory_free(ids), model_free(m);
 }
 
+// What was seen goes on behind the sequence: its ids end at a page that cannot be read.
+Test(decoders, read_no_id_behind_the_sequence)
+{
+    model *m = load(SHAPES[4]);
+    int *all = random_ids(m, 30), *some = support_guarded(12, sizeof *some);
+    memcpy(some, all, 12 * sizeof *some);
+    for (size_t i = 0; i < 2; i++) {
+        const decoder_api *api = i ? &kvcache_decoder : &naive_decoder;
+        decoder *d = make(api, m, 30);
+        step(api, d, all, 30), step(api, d, some, 12);
+        api->destroy(d);
+    }
+    support_guarded_free(some, 12, sizeof *some);
+    memory_free(all), model_free(m);
+}
+
 // The observer's calls: every stage, layer, head and position once, in the order of computation.
 typedef struct {
-    size_t calls[STAGES];
+    size_t calls[STAGES], least[STAGES], most[STAGES]; // positions, from 1 on
     int last_layer;
     stage last_stage;
 } census;
@@ -178,8 +195,10 @@ static void count_calls(void *user, stage s, int l, int head, size_t t, const fl
                         size_t n)
 {
     census *c = user;
-    (void)head, (void)t;
+    (void)head;
     c->calls[s]++;
+    c->least[s] = c->calls[s] > 1 && c->least[s] <= t + 1 ? c->least[s] : t + 1;
+    c->most[s] = c->most[s] > t + 1 ? c->most[s] : t + 1;
     cr_assert(n > 0 && values);
     bool per_head = s >= STAGE_SEES && s <= STAGE_ATTEND && c->last_stage == STAGE_ATTEND;
     cr_assert(l != c->last_layer || s >= c->last_stage || per_head, "%s came after %s",
@@ -205,6 +224,11 @@ Test(decoders, observer_sees_every_row_once_in_order)
                      stage_name(s), whole.calls[s]);
         cr_assert_eq(rest.calls[s], s >= STAGE_LNF ? 1 : 19 * per_row, "cached, %s: %zu calls",
                      stage_name(s), rest.calls[s]);
+        const size_t from = s >= STAGE_LNF ? 30 : 1, from_rest = s >= STAGE_LNF ? 30 : 12;
+        cr_assert(whole.least[s] == from && whole.most[s] == 30 && rest.least[s] == from_rest &&
+                      rest.most[s] == 30,
+                  "%s is shown of positions %zu to %zu, and %zu to %zu", stage_name(s),
+                  whole.least[s] - 1, whole.most[s] - 1, rest.least[s] - 1, rest.most[s] - 1);
     }
     naive_decoder.observe(n, NULL, NULL);
     step(&naive_decoder, n, ids, 30);
