@@ -6,7 +6,6 @@
 #include <sha2.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench/base/contexts.h"
@@ -227,7 +226,7 @@ status digest_stages(const subject *of, const model *m, size_t T, digest_sink *s
     return s;
 }
 
-// To a FILE: standard output is the plug-in's while it calls an observer.
+// To a FILE: while a plug-in calls an observer, `stdout` is that of the plug-in.
 static void print_stage(void *user, stage s, int l, const char *hex)
 {
     char place[16] = "-";
@@ -390,16 +389,7 @@ static status print_stages(const inspection *of)
         return status_fail(
             "%s has no function `observe`: its stages cannot be seen (common/decoder.h)",
             who->name);
-    char *lines = NULL;
-    size_t n;
-    FILE *f = open_memstream(&lines, &n);
-    status s = f ? digest_stages(who, of->m, of->contexts[of->n - 1], print_stage, f) : NULL;
-    if (!f || fclose(f))
-        s = memory_failed("the digests");
-    if (!s)
-        fputs(lines, stdout);
-    free(lines);
-    return s;
+    return digest_stages(who, of->m, of->contexts[of->n - 1], print_stage, stdout);
 }
 
 static status print_digest(const char *name, const inspection *of)

@@ -19,7 +19,7 @@ enum { LANES_WIDE = 8 };
 #else
 enum { LANES_WIDE = 4 };
 #endif
-enum { LANES_PIECES = LANES / LANES_WIDE }; // such that a panel's row is
+enum { LANES_PIECES = LANES / LANES_WIDE }; // of a panel's row, each as wide as a register
 
 typedef float lanes_f32 __attribute__((vector_size(LANES_WIDE * sizeof(float))));
 typedef uint16_t lanes_u16 __attribute__((vector_size(LANES_WIDE * sizeof(uint16_t))));

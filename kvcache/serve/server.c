@@ -199,8 +199,6 @@ static bool add_events(exchange *x)
             done &= add_event(x, answer_usage(&j, model_name, x->number));
     }
     x->ended = j.failure || j.finish;
-    if (x->ended)
-        expect_client(x->c, true);
     return done && (!x->ended || add_event(x, strdup("[DONE]")));
 }
 
@@ -213,6 +211,7 @@ static bool has_news(const exchange *x)
 
 static void suspend(exchange *x)
 {
+    expect_client(x->c, false);
     MHD_suspend_connection(x->c);
     x->suspended = true;
 }
@@ -244,7 +243,6 @@ static ssize_t read_stream(void *of, uint64_t position, char *to, size_t most)
 static enum MHD_Result answer_job(exchange *x)
 {
     const job_view j = job_look(x->j);
-    expect_client(x->c, !x->streams || j.failure);
     if (!x->streams || j.failure)
         return send_text(x->c, code_of(&j),
                          answer_whole(&j, service_model(x->of->v), x->number, 0));
@@ -266,7 +264,6 @@ static enum MHD_Result begin_job(exchange *x, request_kind kind)
     x->streams = j.request->stream;
     if (j.failure || x->streams)
         return answer_job(x);
-    expect_client(x->c, false);
     suspend(x);
     return MHD_YES;
 }
@@ -371,6 +368,7 @@ static void resume(server *all, bool every)
     for (exchange *x = all->first; x; x = x->next)
         if (x->suspended && (every || has_news(x))) {
             x->suspended = false;
+            expect_client(x->c, true);
             MHD_resume_connection(x->c);
         }
 }

@@ -153,10 +153,7 @@ Test(server, goes_on_whoever_is_slow_or_leaves)
 static void trickle(int fd, size_t n)
 {
     static const char head[] = "GET /v1/models HTTP/1.1\r\nX: ";
-    if (n < sizeof head - 1)
-        send(fd, head + n, 1, MSG_NOSIGNAL);
-    else
-        send(fd, "x", 1, MSG_NOSIGNAL);
+    send(fd, n < sizeof head - 1 ? head + n : "x", 1, MSG_NOSIGNAL);
 }
 
 static void serve_for_a_second(void)
