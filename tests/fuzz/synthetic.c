@@ -18,16 +18,18 @@ void fuzz_prepare(void)
 void fuzz_run(const uint8_t *data, size_t n)
 {
     char name[1024], hex[65];
-    config c;
+    config c, peeked;
     uint64_t seed;
+    size_t bytes;
     model *m;
     snprintf(name, sizeof name, "synthetic:%.*s", (int)(n < 900 ? n : 900), (const char *)data);
     assert(config_is_synthetic(name));
     if (!fuzz_done(config_parse_synthetic(name, &c, &seed)) || model_packed_bytes(&c, true) > SMALL)
         return;
     assert(fuzz_done(model_load(name, &m)));
-    assert(m->config.L == c.L && m->config.V == c.V &&
-           m->block_bytes == model_packed_bytes(&c, true));
+    assert(fuzz_done(model_peek(name, MODEL_AS_STORED, &peeked, &bytes)));
+    assert(m->config.L == c.L && m->config.V == c.V && peeked.L == c.L && peeked.V == c.V);
+    assert(m->block_bytes == bytes && bytes <= model_packed_bytes(&c, true));
     assert(fuzz_done(model_digest(m, hex)) && strlen(hex) == 64);
     model_free(m);
 }
