@@ -7,7 +7,7 @@ $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	$(AR) rcs $@ $^
 
 MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled
-# Plug-ins that tests/bench/plugin.c looks at: some that must be refused, and chapter 7's template
+# Plug-ins that tests/verify/plugin.c looks at: some that must be refused, and chapter 7's template
 # and solution.
 PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution $(MISTAKES))
 $(BUILD)/plugins/template.c: notes/07-template.c
@@ -46,7 +46,7 @@ mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small w
 	+@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
 	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 
-TESTED := $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files generate serve support)) $(BENCH) $(DECODERS) $(SERVE) $(COMMON)
+TESTED := $(call object,tests/oracle.c) $(call objects,$(addprefix tests/,bench decoders files generate serve support verify)) $(BENCH) $(DECODERS) $(SERVE) $(COMMON)
 test: $(BUILD)/tests $(BUILD)/naive $(BUILD)/kvcache $(BUILD)/tokenize $(BUILD)/bench $(PLUGINS) ## run all tests
 	$(BUILD)/tests
 $(BUILD)/tests: $(TESTED)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "bench/verify/locate.h"
+#include "bench/locate/locate.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "bench/verify/ways.h"
+#include "bench/locate/ways.h"
 
 // What a call showed that it should not have.
 typedef enum fault {
@@ -22,7 +22,7 @@ typedef struct outcome {
     uint64_t differing;
     size_t position, index; // of the first that differs: its row, and the place in it
     float expected, got;
-    double apart;      // of that row (bench/verify/locate.h)
+    double apart;      // of that row (bench/locate/locate.h)
     char message[256]; // of FAULT_FAILED
 } outcome;
 

@@ -8,7 +8,7 @@
 
 #include "bench/base/contexts.h"
 #include "bench/cost/cost.h"
-#include "bench/verify/locate.h"
+#include "bench/locate/locate.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
 #include "common/kv/keep/keep.h"

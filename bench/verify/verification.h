@@ -16,7 +16,7 @@ typedef struct finding {
     size_t position; // the row's position,
     size_t index;    // and the first element in it
     float expected, got;
-    double apart; // of that row (bench/verify/locate.h)
+    double apart; // of that row (bench/locate/locate.h)
 } finding;
 
 // A piece of work that one thread does: some moves of a way.

@@ -11,7 +11,7 @@
 #include "bench/base/contexts.h"
 #include "bench/base/results.h"
 #include "bench/cost/cost.h"
-#include "bench/verify/locate.h"
+#include "bench/locate/locate.h"
 #include "bench/verify/verification.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"

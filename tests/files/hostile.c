@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/locate/locate.h"
 #include "bench/subject/subject.h"
-#include "bench/verify/locate.h"
 #include "bench/verify/verify.h"
 #include "common/base/input.h"
 #include "common/base/memory.h"

@@ -1,5 +1,5 @@
 // Scripts for a cache: growing by one, by chunks, from nothing, and back again.
-#include "bench/verify/ways.h"
+#include "bench/locate/ways.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 // From "the logits differ" to an address: the first row, in the order of causes, that is not what a
 // recompute computes.
-#include "bench/verify/locate.h"
+#include "bench/locate/locate.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bench/verify/ways.h"
+#include "bench/locate/ways.h"
 #include "common/decoder.h"
 
 // Besides the stages that an observer sees there are two that the cache itself holds: they come

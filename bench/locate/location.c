@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "bench/verify/locate.h"
+#include "bench/locate/locate.h"
 #include "common/base/format.h"
 #include "common/number/numeric.h"
 

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "bench/verify/trace.h"
+#include "bench/locate/trace.h"
 
 // What kind of difference it is.
 typedef enum located { LOCATED_ROUNDING, LOCATED_PRECISION, LOCATED_BUG } located;

@@ -1,5 +1,5 @@
 // Watching a decoder: the observer's rows, and then the cache's.
-#include "bench/verify/trace.h"
+#include "bench/locate/trace.h"
 
 #include <string.h>
 
