@@ -121,12 +121,15 @@ static const char *answer_in(const char *text, size_t n, const char *asked, cons
     if (n < HASH + 1 || text[HASH] != '\n')
         return NULL;
     const char *rest = text + HASH + 1;
-    SHA256Data((const uint8_t *)rest, n - HASH - 1, hash);
+    size_t left = n - HASH - 1;
+    SHA256Data((const uint8_t *)rest, left, hash);
     if (memcmp(hash, text, HASH) != 0 ||
-        sscanf(rest, "%zu %zu\n%n", &question_bytes, &answer_bytes, &sizes) != 2 || sizes == 0 ||
-        question_bytes + answer_bytes != n - HASH - 1 - (size_t)sizes)
+        sscanf(rest, "%zu %zu\n%n", &question_bytes, &answer_bytes, &sizes) != 2 || sizes == 0)
         return NULL;
     rest += sizes;
+    left -= (size_t)sizes;
+    if (question_bytes > left || answer_bytes != left - question_bytes)
+        return NULL;
     *why = "it answers another question";
     if (question_bytes != strlen(asked) || memcmp(rest, asked, question_bytes) != 0)
         return NULL;

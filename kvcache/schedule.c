@@ -126,6 +126,8 @@ void schedule_cancel(schedule *s, schedule_request *r)
         leave(s, r);
     else if (r->state == SCHEDULE_WAITS)
         take_out(&s->waiting, r);
+    else
+        return;
     r->state = SCHEDULE_DONE;
     s->crowded = false;
 }
@@ -262,14 +264,6 @@ status schedule_pass(schedule *s)
 size_t schedule_left(const schedule *s)
 {
     return s->waiting.n + s->running.n;
-}
-
-size_t schedule_bytes(const schedule *s)
-{
-    size_t bytes = 0;
-    for (const schedule_request *r = s->running.first; r; r = r->next)
-        bytes += batch_bytes(r->sequence);
-    return bytes;
 }
 
 schedule_counts schedule_count(const schedule *s)

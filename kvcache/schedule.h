@@ -68,9 +68,8 @@ void schedule_cancel(schedule *s, schedule_request *r);
 // itself, after which it can be tried again.
 status schedule_pass(schedule *s);
 
-// Requests that wait or run; bytes of the pages of those that run, a shared page counted for each.
+// Requests that wait or run.
 size_t schedule_left(const schedule *s);
-size_t schedule_bytes(const schedule *s);
 
 // What passes came to: how many there were, and the rows they computed.
 typedef struct schedule_counts {

@@ -69,7 +69,7 @@ status speculate_with(const draft *d, const speculation_target *target, speculat
 {
     speculation *s = *out = memory_array(1, sizeof *s);
     if (!s) {
-        if (d->state)
+        if (d->close && d->state)
             d->close(d->state);
         return memory_failed("the speculation");
     }

@@ -29,7 +29,7 @@ static status show(const char *spec, place of, const int *ids, size_t T)
     if (failed)
         return failed;
     decoder_options o = {.T_max = T};
-    failed = kv_parse(spec, &m->config, &o.kv);
+    failed = kv_parse(spec, &o.kv);
     if (!failed)
         failed = kvcache_decoder.create(m, &o, &d);
     if (!failed) {

@@ -37,12 +37,12 @@ SANITIZED = $(MAKE) BUILD=$(BUILD)/sanitize CFLAGS='-O1 -g' SANITIZE='$(SANITIZE
 faults broken mutants: export OUT := $(BUILD)
 faults broken mutants: export PLUGIN_COMPILE = $(COMPILE) $(PLUGIN)
 # Bugs outside of the decoder are for tests: theirs is linked anew from these.
-faults: export TEST_LINK = $(CC) $(SANITIZE) $(LDFLAGS) $(OPENMP_LIBS) $(TESTED) $(PKG_LIBS) $(shell pkg-config --libs criterion) -lm
+faults mutants: export TEST_LINK = $(CC) $(SANITIZE) $(LDFLAGS) $(OPENMP_LIBS) $(TESTED) $(PKG_LIBS) $(shell pkg-config --libs criterion) -lm
 faults: $(BUILD)/bench $(BUILD)/pic/parts.a $(BUILD)/tests ## build the cache with each bug of tests/faults: verify catches and locates all of them (QUICK=1: some)
 	@tests/faults/run.sh
 broken: $(BUILD)/bench $(BUILD)/pic/parts.a ## verify a cache with one classic bug, to see what failure looks like
 	@tests/faults/run.sh show tests/faults/01-position-off-by-one.patch
-mutants: $(BUILD)/bench $(BUILD)/pic/parts.a ## break the cache in every small way: verify kills all but what is explained (10 minutes)
+mutants: all $(BUILD)/pic/parts.a $(BUILD)/tests $(PLUGINS) ## break the cache in every small way: verify and the tests refuse all but what is explained (an hour)
 	+@$(SANITIZED) --no-print-directory $(BUILD)/sanitize/bench $(BUILD)/sanitize/pic/parts.a
 	@SANITIZERS='$(SANITIZERS)' tests/mutants/run.sh
 

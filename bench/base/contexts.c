@@ -12,8 +12,8 @@ enum { FIRST = 16 };
 
 static status refuse(const char *text, size_t limit)
 {
-    return status_fail("contexts '%s': use numbers and ranges within 1 and %zu, such as 1,2,15-17",
-                       text, limit);
+    return status_fail("'%s': use numbers and ranges within 1 and %zu, such as 1,2,15-17", text,
+                       limit);
 }
 
 static bool take_number(const char **text, size_t limit, size_t *out)

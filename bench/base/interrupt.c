@@ -1,11 +1,13 @@
-// One flag, set by the handler of SIGINT.
+// One flag, set by the handler of each signal that asks for an end.
 #include "bench/base/interrupt.h"
 
 #include <signal.h>
 #include <stddef.h>
 
 static volatile sig_atomic_t asked;
-static struct sigaction before;
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+enum { ENDING = sizeof ending / sizeof *ending };
+static struct sigaction before[ENDING];
 
 static void ask(int signal_number)
 {
@@ -18,12 +20,17 @@ void interrupt_catch(void)
     struct sigaction once = {.sa_handler = ask, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&once.sa_mask);
     asked = 0;
-    sigaction(SIGINT, &once, &before);
+    for (size_t i = 0; i < ENDING; i++) {
+        sigaction(ending[i], &once, &before[i]);
+        if (ending[i] == SIGHUP && before[i].sa_handler == SIG_IGN) // nohup
+            sigaction(SIGHUP, &before[i], NULL);
+    }
 }
 
 void interrupt_release(void)
 {
-    sigaction(SIGINT, &before, NULL);
+    for (size_t i = 0; i < ENDING; i++)
+        sigaction(ending[i], &before[i], NULL);
 }
 
 bool interrupt_asked(void)

@@ -22,7 +22,8 @@ status jsonl_read(const char *path, jsonl_take *take, void *user)
     char dir[FILE_PATH_SIZE], name[FILE_PATH_SIZE + 32], *text;
     size_t n, line = 0;
     const char *slash = strrchr(path, '/');
-    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    const int before = slash ? (int)(slash - path) : 1;
+    snprintf(dir, sizeof dir, "%.*s", before, slash ? path : ".");
     status failed = file_read(dir, slash ? slash + 1 : path, &text, &n);
     if (failed)
         return failed;

@@ -185,9 +185,10 @@ status bench_options_contexts(const char *contexts, size_t limit, size_t **list,
                               int *exit_code)
 {
     status s = contexts_parse(contexts, limit, list, n);
-    if (s)
-        *exit_code = EXIT_USAGE;
-    return s;
+    if (!s)
+        return NULL;
+    *exit_code = EXIT_USAGE;
+    return status_fail("--contexts %s", s);
 }
 
 status bench_options_enough_samples(const bench_options *o, int *exit_code)

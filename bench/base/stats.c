@@ -45,6 +45,12 @@ estimate stats_median(double *values, size_t n)
     };
 }
 
+double stats_percentile(double *values, size_t n, size_t percent)
+{
+    qsort(values, n, sizeof *values, ascending);
+    return values[(n * percent + 99) / 100 - 1];
+}
+
 double stats_mad(const double *ascending, size_t n, double median)
 {
     // The values furthest from the median stand at the two ends: take away the further one until

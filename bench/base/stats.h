@@ -25,6 +25,10 @@ size_t stats_rank(size_t n);
 // Median and interval of n > 0 values, which are sorted in place.
 estimate stats_median(double *values, size_t n);
 
+// The percentile of n > 0 values, which are sorted in place: the least that so many per cent do not
+// exceed.
+double stats_percentile(double *values, size_t n, size_t percent);
+
 // The median of |value - median|, for n > 0 values in ascending order, as stats_median leaves them.
 double stats_mad(const double *ascending, size_t n, double median);
 

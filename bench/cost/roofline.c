@@ -328,7 +328,7 @@ static status write_context(const roofline *r, const char *dir)
 
 static status run(roofline *r, const bench_options *o, const char *dir, int *exit_code)
 {
-    status failed = subjects_open(o, "naive", &r->m->config, &r->of);
+    status failed = subjects_open(o, "naive", &r->of);
     if (!failed)
         failed = prepare(r, o->contexts, exit_code);
     machine_warn_if_busy();

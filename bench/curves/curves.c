@@ -255,8 +255,7 @@ static status run(lab *l)
     if (!failed)
         failed = load(l);
     if (!failed)
-        failed = subjects_open(l->o, naive_decoder.name,
-                               l->models[0] ? &l->models[0]->config : NULL, &l->of);
+        failed = subjects_open(l->o, naive_decoder.name, &l->of);
     if (!failed)
         failed = choose_places(l);
     if (!failed && l->what->open)

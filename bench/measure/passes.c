@@ -117,7 +117,7 @@ status passes_at_each(const bench_options *o, passes_look *look, void *user, int
     if (!s)
         s = passes_contexts(m, o->contexts, usual, &list, &n, exit_code);
     if (!s)
-        s = subjects_open(o, "naive", &m->config, &of);
+        s = subjects_open(o, "naive", &of);
     for (size_t d = 1; !s && d < of.n; d++)
         s = look_at_each(m, &of.at[0], &of.at[d], list, n, look, user);
     subjects_free(&of);

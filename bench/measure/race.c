@@ -419,7 +419,7 @@ static status prepare_lane(race *r, size_t d)
 static status open_subjects(race *r)
 {
     const bench_options o = subjects_asked(r);
-    status failed = subjects_open(&o, "naive", &r->m->config, &r->of);
+    status failed = subjects_open(&o, "naive", &r->of);
     r->lanes = memory_array(r->of.n, sizeof *r->lanes);
     return failed || r->lanes ? failed : memory_failed("the lanes");
 }

@@ -304,7 +304,7 @@ static status sweep_body(void *options, int *exit_code)
         failed = model_load_as(o->model, o->weights, &m);
     s.m = m;
     if (!failed)
-        failed = subjects_open(o, naive_decoder.name, &m->config, &s.of);
+        failed = subjects_open(o, naive_decoder.name, &s.of);
     if (!failed)
         failed = run(&s, exit_code);
     if (!failed && s.rounds.partial)

@@ -2,8 +2,8 @@
 #include "bench/serve/load.h"
 
 #include <math.h>
-#include <stdlib.h>
 
+#include "bench/base/stats.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
@@ -136,17 +136,10 @@ static status receive(service *v, client *c)
 
 // ---- a run ----
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void percentiles(double *values, size_t n, double out[LOAD_PERCENTILES])
 {
-    qsort(values, n, sizeof *values, ascending);
     for (size_t i = 0; i < LOAD_PERCENTILES; i++)
-        out[i] = n > 0 ? values[(n * (size_t)load_percentiles[i] + 99) / 100 - 1] : NAN;
+        out[i] = n > 0 ? stats_percentile(values, n, (size_t)load_percentiles[i]) : NAN;
 }
 
 static status open_clients(service *v)

@@ -165,7 +165,8 @@ status mix_open(const char *name, const model *m, uint64_t seed, mix *out)
     if (!failed)
         failed = jsonl_read(name, read_request, &r);
     tokenizer_free(r.t);
-    return failed;
+    return failed ? status_fail("--mix: %s; or give system, conversation or documents", failed)
+                  : NULL;
 }
 
 void mix_free(mix *x)

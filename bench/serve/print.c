@@ -51,6 +51,15 @@ static void print_mix(const serve *s)
     }
 }
 
+// Empty for NaN: no answer had a second token.
+static void print_cell(FILE *f, double ns)
+{
+    if (ns == ns)
+        fprintf(f, ",%.0f", ns);
+    else
+        fputc(',', f);
+}
+
 static status print_mix_csv(FILE *f, const void *what)
 {
     const serve *s = what;
@@ -69,8 +78,7 @@ static status print_mix_csv(FILE *f, const void *what)
                 n->passes, n->rows, n->recomputed, n->preemptions, n->ns * 1e-9,
                 per_second((double)n->requests, n->ns), per_second((double)n->generated, n->ns));
         for (size_t k = 0; k < 2 * LOAD_PERCENTILES; k++)
-            fprintf(f, ",%.0f",
-                    k < LOAD_PERCENTILES ? n->ttft_ns[k] : n->tpot_ns[k - LOAD_PERCENTILES]);
+            print_cell(f, k < LOAD_PERCENTILES ? n->ttft_ns[k] : n->tpot_ns[k - LOAD_PERCENTILES]);
         fprintf(f, ",%zu,%zu\n", n->kv_peak, s->budget);
     }
     return NULL;

@@ -30,12 +30,14 @@ static const char usage[] =
     "  -r, --requests N               of each number of users (default 12, or 3 a user)\n"
     "  -K, --memory MIB               of pages (default: a text of the greatest length for each "
     "user)\n"
-    "  -s, --seed N                   of a generated mix (default 0)\n"
+    "  -s, --seed N                   of a generated mix, or the order of samples (default 0)\n"
     "  -c, --contexts 64,256,500      time passes behind so many tokens\n"
     "  -n, --samples N                of each of these; 6 or more (default 15)\n"
     "  -q, --quick                    1 and 4 users, 4 requests; 6 samples\n"
-    "  -o, --out DIR                  where serve.csv and serve.json go (default: build/results)\n"
-    "  -j, --json                     print serve.json in place of the tables\n";
+    "  -o, --out DIR                  where serve.csv and serve.json go, or with -c "
+    "serve-passes.csv and\n"
+    "                                 serve-passes.json (default: build/results)\n"
+    "  -j, --json                     print the JSON in place of the tables\n";
 
 enum { MOST_USERS = 64, REQUESTS = 12, REQUESTS_A_USER = 3, SAMPLES = 15, QUICK_REQUESTS = 4 };
 
@@ -137,11 +139,11 @@ static status read_users(serve *s, int *exit_code)
     const char *wanted = s->o.users ? s->o.users : s->o.quick ? "1,4" : "1,2,4,8,16";
     status failed = snprintf(list, sizeof list, "1,%s", wanted) < (int)sizeof list
                         ? contexts_parse(list, MOST_USERS, &s->users, &s->counts)
-                        : status_fail("the list is too long");
-    if (!failed)
-        return NULL;
+                        : status_fail("--users is too long");
+    if (!failed || memory_is_short(failed))
+        return failed;
     *exit_code = EXIT_USAGE;
-    return status_fail("--users: %s", failed);
+    return status_fail("--users '%s': use numbers from 1 to %d, such as 1,2,4", wanted, MOST_USERS);
 }
 
 // What the mix needs besides the model: pages, activations and texts.

@@ -16,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/base/format.h"
 #include "common/base/memory.h"
+#include "common/base/size.h"
 #include "kvcache/kvcache.h"
 #include "kvcache/snapshot/snapshot.h"
 
@@ -29,7 +30,6 @@ static const char usage[] =
     "  -o, --out DIR                  snapshot-samples.csv, snapshot-summary.csv, and the states\n"
     "                                 while it runs (default: build/results)\n";
 
-#define DEFAULT_CONTEXTS "128,512,1000"
 enum { DEFAULT_BUDGET_S = 30 };
 
 typedef enum way { COMPUTED, KV, HIDDEN, KV_DROPPED, HIDDEN_DROPPED, WAYS } way;
@@ -190,6 +190,16 @@ static status measure(bench_snapshot *s, const bench_options *o, int *exit_code)
     return failed ? failed : rounds_print_noise(&s->rounds);
 }
 
+static status read_lengths(bench_snapshot *s, const bench_options *o, int *exit_code)
+{
+    const size_t T = s->m->config.T;
+    char usual[64];
+    snprintf(usual, sizeof usual, "%zu,%zu,%zu", size_min(T, 128), size_min(T, 512),
+             size_min(T, 1000));
+    return bench_options_contexts(o->contexts ? o->contexts : usual, T, &s->length, &s->lengths,
+                                  exit_code);
+}
+
 static status open_all(bench_snapshot *s, const bench_options *o, int *exit_code)
 {
     static const char *const files[] = {"snapshot-summary.csv", NULL};
@@ -202,8 +212,7 @@ static status open_all(bench_snapshot *s, const bench_options *o, int *exit_code
     if (!failed)
         failed = model_digest(s->m, s->digest);
     if (!failed)
-        failed = bench_options_contexts(o->contexts ? o->contexts : DEFAULT_CONTEXTS,
-                                        s->m->config.T, &s->length, &s->lengths, exit_code);
+        failed = read_lengths(s, o, exit_code);
     if (failed)
         return failed;
     const decoder_options kept = {.T_max = s->m->config.T};

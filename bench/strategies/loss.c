@@ -2,9 +2,9 @@
 #include "bench/strategies/loss.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "bench/base/interrupt.h"
+#include "bench/base/stats.h"
 #include "bench/compare/patterns.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
@@ -106,19 +106,12 @@ static status judge_window(pair *p, size_t begin, size_t n, loss_meter *meter)
     return NULL;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void sum_up(pair *p)
 {
     const size_t n = p->out->tokens;
     for (size_t i = 0; i < n; i++)
         p->out->kl_mean += p->kl[i] / (double)n;
-    qsort(p->kl, n, sizeof *p->kl, ascending);
-    p->out->kl_99 = p->kl[(n * 99 + 99) / 100 - 1];
+    p->out->kl_99 = stats_percentile(p->kl, n, 99);
     p->out->nll = p->nll / (double)n;
     p->out->top1 = p->top1 / (double)n;
 }

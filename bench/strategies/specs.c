@@ -21,11 +21,11 @@ const char *const specs_usual[] = {"f16",
                                    "file:/var/tmp:1",
                                    NULL};
 
-void specs_add(const char *const *list, const config *c, bench_options *o, FILE *notes)
+void specs_add(const char *const *list, bench_options *o, FILE *notes)
 {
     for (; *list && o->subjects < OPTIONS_SUBJECTS; list++) {
         kv_spec spec;
-        status unknown = kv_parse(*list, c, &spec);
+        status unknown = kv_parse(*list, &spec);
         if (unknown)
             fprintf(notes, "note: %s is left out: %s\n", *list, unknown);
         else

@@ -5,13 +5,12 @@
 #include <stdio.h>
 
 #include "bench/base/options.h"
-#include "common/model/config.h"
 
 // Ends in NULL; plain is not among them, as it comes first in any case.
 extern const char *const specs_usual[];
 
 // Adds to the subjects of o a cached decoder under each of `list`, which ends in NULL. A spec that
 // kv_parse of this build refuses is left out, with a note to `notes` that says why.
-void specs_add(const char *const *list, const config *c, bench_options *o, FILE *notes);
+void specs_add(const char *const *list, bench_options *o, FILE *notes);
 
 #endif

@@ -231,8 +231,8 @@ static status open(strategies *s, int *exit_code)
     if (failed)
         return failed;
     if (s->o.subjects == 0)
-        specs_add(specs_usual, &s->m->config, &s->o, stderr);
-    failed = subjects_open(&s->o, kvcache_decoder.name, &s->m->config, &s->of);
+        specs_add(specs_usual, &s->o, stderr);
+    failed = subjects_open(&s->o, kvcache_decoder.name, &s->of);
     if (!failed)
         failed = read_text(s);
     s->losses = memory_array(s->of.n, sizeof *s->losses);

@@ -76,14 +76,14 @@ static void note_memory(const subject *of)
     said = true;
 }
 
-status subject_open(const char *text, const config *c, subject *out)
+status subject_open(const char *text, subject *out)
 {
     size_t n;
     *out = (subject){.api = find_built_in(text, &n)};
     snprintf(out->text, sizeof out->text, "%s", text);
     status s = out->api ? NULL : open_file(text, n, out);
     if (!s && text[n] == ':')
-        s = kv_parse(text + n + 1, c, &out->kv);
+        s = kv_parse(text + n + 1, &out->kv);
     if (!s)
         with_spec(out->api->name, &out->kv, sizeof out->name, out->name);
     if (!s)
@@ -91,13 +91,13 @@ status subject_open(const char *text, const config *c, subject *out)
     return s;
 }
 
-static status add(subjects *to, const char *text, const config *c)
+static status add(subjects *to, const char *text)
 {
     subject *at = memory_resize(to->at, to->n + 1, sizeof *at);
     if (!at)
         return memory_failed("the list of decoders");
     to->at = at;
-    status s = subject_open(text, c, &at[to->n]);
+    status s = subject_open(text, &at[to->n]);
     if (!s && at[to->n].plugin)
         s = check_name(at[to->n].api->name);
     for (size_t i = 0; !s && i < to->n; i++)
@@ -107,15 +107,15 @@ static status add(subjects *to, const char *text, const config *c)
     return s;
 }
 
-status subjects_open(const bench_options *o, const char *first, const config *c, subjects *out)
+status subjects_open(const bench_options *o, const char *first, subjects *out)
 {
     *out = (subjects){0};
-    status s = first && o->subjects > 0 ? add(out, first, c) : NULL;
+    status s = first && o->subjects > 0 ? add(out, first) : NULL;
     for (size_t i = 0; !s && i < o->subjects; i++)
         if (!first || strcmp(o->subject[i], first) != 0)
-            s = add(out, o->subject[i], c);
+            s = add(out, o->subject[i]);
     for (size_t i = 0; !s && o->subjects == 0 && i < BUILT_IN; i++)
-        s = add(out, built_in[i]->name, c);
+        s = add(out, built_in[i]->name);
     return s;
 }
 
@@ -136,7 +136,7 @@ static status decoder_bytes(const char *text, const config *c, size_t T, size_t 
     size_t n;
     kv_spec kv = {0};
     const decoder_api *api = find_built_in(text, &n);
-    status s = text[n] == ':' ? kv_parse(text + n + 1, c, &kv) : NULL;
+    status s = text[n] == ':' ? kv_parse(text + n + 1, &kv) : NULL;
     *bytes = s ? 0 : decoder_memory(c, api == &naive_decoder ? 1 : c->L, &kv, T, 1);
     return s;
 }

@@ -36,13 +36,13 @@ typedef struct subjects {
     "                                 and where: file:DIR[:MIB] in a file, MIB of it in memory;\n" \
     "                                 as in window:256+4,f16\n"
 
-// Opens SUBJECT for a model of this config.
-status subject_open(const char *text, const config *c, subject *out);
+// Opens SUBJECT.
+status subject_open(const char *text, subject *out);
 
 // Opens `first`, one that the others are compared with, or nothing if it is NULL; and behind it the
 // subjects given with -d and -k, in their order. Where none were, naive and kvcache. Two of one
 // name are refused, and two plug-ins. Free the list with subjects_free, also after a failure.
-status subjects_open(const bench_options *o, const char *first, const config *c, subjects *out);
+status subjects_open(const bench_options *o, const char *first, subjects *out);
 void subjects_free(subjects *s);
 
 // A decoder of this subject for T_max tokens.

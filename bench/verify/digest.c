@@ -278,7 +278,7 @@ static status prepare(const bench_options *o, const char *name, const char *cont
     if (!s)
         s = model_load_as(name, o->weights, &out->m);
     if (!s)
-        s = subjects_open(o, NULL, &out->m->config, &out->who);
+        s = subjects_open(o, NULL, &out->who);
     if (s)
         return s;
     if (!contexts)

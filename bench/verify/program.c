@@ -390,7 +390,7 @@ void program_print(const way *w, const outcome *o, FILE *f)
     bool made[2] = {false};
     fprintf(f, "    decoder_options o = {.T_max = %zu};\n", w->T_max);
     if (!kv_is_plain(&w->by->kv))
-        fprintf(f, "    kv_parse(\"%s\", &m->config, &o.kv);\n", kv_name(&w->by->kv, spec));
+        fprintf(f, "    kv_parse(\"%s\", &o.kv);\n", kv_name(&w->by->kv, spec));
     for (size_t i = 0; i < w->n; i++) {
         const move *m = &w->moves[i];
         if (m->renew && made[m->decoder])

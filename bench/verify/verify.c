@@ -352,7 +352,7 @@ static status verify(const model *m, const subject *tested, const bench_options 
 {
     subject judge;
     verification v = {0};
-    status s = subject_open(o->judge ? o->judge : naive_decoder.name, &m->config, &judge);
+    status s = subject_open(o->judge ? o->judge : naive_decoder.name, &judge);
     judge.kv = tested->kv;
     if (!s)
         s = verification_run(m, &judge, tested, contexts, n, &v);
@@ -373,7 +373,7 @@ static status verify_model(const bench_options *o, const model *m, int *exit_cod
                    ? bench_options_contexts(o->contexts, m->config.T, &contexts, &n, exit_code)
                    : select_contexts(&m->config, &contexts, &n);
     if (!s)
-        s = subject_open(o->subject[0], &m->config, &tested);
+        s = subject_open(o->subject[0], &tested);
     plugin_guard_weights(m, true);
     if (!s)
         s = verify(m, &tested, o, contexts, n, &passed);

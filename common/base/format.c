@@ -19,6 +19,10 @@ static const char *scaled(double x, double unit, const char *const *names, size_
 const char *format_ns(double ns, char text[FORMAT_ROOM])
 {
     static const char *const names[] = {"ns", "us", "ms", "s"};
+    if (ns != ns) {
+        strcpy(text, "n/a");
+        return text;
+    }
     return scaled(ns, 1000, names, sizeof names / sizeof *names, text);
 }
 

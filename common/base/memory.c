@@ -1,7 +1,6 @@
 // Checked allocation over aligned_alloc.
 #include "common/base/memory.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -78,8 +77,15 @@ void memory_free(void *p)
     free(p);
 }
 
+static const char shortage[] = "out of memory for ";
+
 status memory_failed(const char *what)
 {
-    return status_fail(
-        "out of memory for %s: close other programs, or use a smaller model or context", what);
+    return status_fail("%s%s: close other programs, or use a smaller model or context", shortage,
+                       what);
+}
+
+bool memory_is_short(status s)
+{
+    return s && strstr(s, shortage);
 }

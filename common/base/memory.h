@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_MEMORY_H
 #define LOCKSTEP_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ void memory_free(void *p);
 
 // The failure to return when one of the above gave NULL: "out of memory for WHAT".
 status memory_failed(const char *what);
+
+// Whether a failure is one of these, whatever a caller has put before it.
+bool memory_is_short(status s);
 
 // For tests: the n-th allocation from now fails (1 = the next); 0 switches this off. Returns how
 // many there were since the last call. Not for use while other threads allocate.

@@ -38,14 +38,14 @@ status file_open(const char *path, int *fd, uint64_t *bytes)
     struct stat about;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // not to wait for the other end of a pipe
     if (*fd < 0)
-        return status_fail("%s: %s: check the model's directory", path, strerror(errno));
+        return status_fail("%s: %s: check the path", path, strerror(errno));
     if (fstat(*fd, &about) == 0 && S_ISREG(about.st_mode)) {
         *bytes = (uint64_t)about.st_size;
         return NULL;
     }
     close(*fd);
     *fd = -1;
-    return status_fail("%s: not a regular file: check the model's directory", path);
+    return status_fail("%s: not a regular file: check the path", path);
 }
 
 status file_read_at(int fd, const char *path, uint64_t offset, void *to, size_t bytes)

@@ -49,7 +49,7 @@ typedef struct report {
 // tokens generated, is > 1.
 double report_tpot_ns(const report *r);
 
-// Six aligned lines, one more with a restored state, another end of the context or answers, and
+// Seven aligned lines, one more with a restored state, another end of the context or answers, and
 // three more with a draft; what does not exist is n/a.
 void report_figures(FILE *f, const report *r);
 

@@ -69,7 +69,7 @@ static status check_memory(const run *r)
     kv_spec kv = {0};
     status s = model_peek(r->options.model, r->options.weights, &c, &weights);
     if (!s && r->options.kv)
-        s = kv_parse(r->options.kv, &c, &kv);
+        s = kv_parse(r->options.kv, &kv);
     if (s)
         return s;
     const size_t T = size_min(c.T, size_plus(1, r->options.tokens));
@@ -124,7 +124,7 @@ static status make_room(run *r)
         r->tokenizer ? tokenizer_size(r->tokenizer) : r->model->config.V; // ids beyond have no text
     status s = sampler_create(&r->options.sampling, r->drawable, &r->sampler);
     if (!s && r->options.kv)
-        s = kv_parse(r->options.kv, &r->model->config, &r->spec);
+        s = kv_parse(r->options.kv, &r->spec);
     if (!s)
         s = context_end_check(&r->options.context_end, context);
     context_end_name(&r->options.context_end, r->end);
@@ -137,6 +137,11 @@ static status make_decoder(run *r)
     const size_t context = r->model->config.T;
     if (r->answer)
         return NULL;
+    status s = r->options.save_state
+                   ? state_check(r->program->states, &r->spec, r->options.save_state)
+                   : NULL;
+    if (s)
+        return s;
     if (r->spec.dir[0] && place_file_in_memory(&r->spec))
         fprintf(stderr, "%s: note: %s is in memory (tmpfs): pages there save none\n", r->api->name,
                 r->spec.dir);
@@ -145,8 +150,8 @@ static status make_decoder(run *r)
                                        : size_min(context, r->report.prompt + r->options.tokens),
         .kv = r->spec};
     const config *c = &r->model->config;
-    status s = quota_check_memory("this context",
-                                  decoder_memory(c, kept_layers(r, c), &kept.kv, kept.T_max, 1));
+    s = quota_check_memory("this context",
+                           decoder_memory(c, kept_layers(r, c), &kept.kv, kept.T_max, 1));
     if (!s)
         s = r->api->create(r->model, &kept, &r->decoder);
     return s || !r->options.draft ? s : open_speculation(r, kept.T_max);

@@ -224,7 +224,7 @@ static status misused(int code, char **argv)
 {
     if (code == ':')
         return status_fail("option '%s' wants an argument: --help shows which", argv[optind - 1]);
-    if (optopt != 0 && (optopt >= IGNORE_EOS || strchr(short_options, optopt)))
+    if (optopt != 0 && (optopt >= IGNORE_EOS || (optopt != ':' && strchr(short_options, optopt))))
         return status_fail("option '%s' takes no argument: leave out the '=' and what follows",
                            argv[optind - 1]);
     if (optopt != 0)
@@ -311,7 +311,31 @@ static status parse_one(int code, char **argv, options *o)
     }
 }
 
-// What no option can tell alone: that there is one prompt, and a file of its own for each matrix.
+// Each file that is written has a name of its own.
+static status check_files(const options *o)
+{
+    static const char hidden[] = ",hidden"; // behind the name of --save-state
+    const size_t n = o->save_state ? strlen(o->save_state) : 0, suffix = sizeof hidden - 1;
+    const bool is_hidden = n > suffix && strcmp(o->save_state + n - suffix, hidden) == 0;
+    const struct {
+        const char *option, *path;
+        size_t n;
+    } files[] = {
+        {"--save-state", o->save_state, is_hidden ? n - suffix : n},
+        {"--hidden", o->hidden, o->hidden ? strlen(o->hidden) : 0},
+        {"--logits", o->logits, o->logits ? strlen(o->logits) : 0},
+        {"--all-logits", o->all_logits, o->all_logits ? strlen(o->all_logits) : 0},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        for (size_t j = 0; files[i].path && j < i; j++)
+            if (files[j].path && files[i].n == files[j].n &&
+                memcmp(files[i].path, files[j].path, files[i].n) == 0)
+                return status_fail("%s and %s both name '%.*s': give two files", files[j].option,
+                                   files[i].option, (int)files[i].n, files[i].path);
+    return NULL;
+}
+
+// What no option can tell alone: that there is one prompt, and that no file is written twice.
 static status check(int argc, char **argv, const options *unless_given, options *o)
 {
     if (argc - optind > 1)
@@ -330,9 +354,7 @@ static status check(int argc, char **argv, const options *unless_given, options 
     if (!o->prompt && !o->ids && !o->from_hidden)
         return status_fail(
             "no prompt: give a PROMPT in quotation marks, - to read standard input, or --ids");
-    if (o->logits && o->all_logits && strcmp(o->logits, o->all_logits) == 0)
-        return status_fail("--logits and --all-logits both name '%s': give two files", o->logits);
-    return NULL;
+    return check_files(o);
 }
 
 status options_parse(int argc, char **argv, const options *unless_given, options *out)

@@ -23,17 +23,34 @@ status state_load(const state_api *api, decoder *d, const model *m, const char *
     return s;
 }
 
-status state_save(const state_api *api, decoder *d, const model *m, const char *text)
+// The path in TEXT, and whether ",hidden" stands behind it.
+static status read_text(const char *text, char path[FILE_PATH_SIZE], bool *is_hidden)
 {
     static const char hidden[] = ",hidden";
     const size_t n = strlen(text), suffix = sizeof hidden - 1;
-    const bool is_hidden = n > suffix && strcmp(text + n - suffix, hidden) == 0;
-    char digest[65], path[FILE_PATH_SIZE];
-    if (n >= sizeof path)
+    *is_hidden = n > suffix && strcmp(text + n - suffix, hidden) == 0;
+    if (n >= FILE_PATH_SIZE)
         return status_fail("--save-state %.64s...: the path is longer than %d bytes: use a shorter "
                            "one",
                            text, FILE_PATH_SIZE - 1);
-    snprintf(path, sizeof path, "%.*s", (int)(is_hidden ? n - suffix : n), text);
-    status s = model_digest(m, digest);
+    snprintf(path, FILE_PATH_SIZE, "%.*s", (int)(*is_hidden ? n - suffix : n), text);
+    return NULL;
+}
+
+status state_check(const state_api *api, const kv_spec *spec, const char *text)
+{
+    char path[FILE_PATH_SIZE];
+    bool is_hidden;
+    status s = read_text(text, path, &is_hidden);
+    return s ? s : api->check(spec, is_hidden, path);
+}
+
+status state_save(const state_api *api, decoder *d, const model *m, const char *text)
+{
+    char digest[65], path[FILE_PATH_SIZE];
+    bool is_hidden;
+    status s = read_text(text, path, &is_hidden);
+    if (!s)
+        s = model_digest(m, digest);
     return s ? s : api->save(d, digest, is_hidden, path);
 }

@@ -340,8 +340,6 @@ status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const 
 status kv_store(kv *s, size_t l, size_t first, const rows *k, const rows *v, size_t n)
 {
     status failed = NULL;
-    if (s->heavy)
-        return heavy_store(s->heavy, l, first, k, v, n);
     for (size_t r = 0, some; !failed && r < n; r += some) {
         const size_t G = s->shape.group, t = first + r;
         some = G ? size_min(n - r, G - t % G) : n;

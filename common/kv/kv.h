@@ -35,7 +35,7 @@ status kv_begin(kv *s, const int *tokens, size_t T, size_t common, size_t most, 
 status kv_attend(kv *s, size_t l, size_t first, activations *a, size_t n, const tap *to);
 
 // Stores rows without attending: k and v are (n, G D), row 0 at position `first`. All of them must
-// have room at once.
+// have room at once. Not for heavy, which keeps rows by how they are attended to.
 status kv_store(kv *s, size_t l, size_t first, const rows *k, const rows *v, size_t n);
 
 // After the last layer: rows 0..T-1 of these tokens are held.
@@ -54,7 +54,9 @@ size_t kv_computed(const kv *s);
 
 // What a snapshot needs, state.c. The rows that the store has in every layer, to go on behind row
 // held->to - 1. Refused where they are not all there is to know, or not this sequence's own.
+// kv_check_rows knows that of some specs already.
 const kv_spec *kv_spec_of(const kv *s);
+status kv_check_rows(const kv_spec *spec);
 status kv_rows(const kv *s, visible *held);
 
 // The keys, or the values, of these rows in head g of layer l as they are stored: (n, D) numbers

@@ -9,6 +9,7 @@
 #include "common/kv/spec.h"
 #include "common/math/kernel.h"
 #include "common/math/rows.h"
+#include "common/model/config.h"
 #include "common/number/form.h"
 
 typedef struct page_shape {

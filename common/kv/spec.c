@@ -7,6 +7,7 @@
 
 #include "common/base/input.h"
 #include "common/base/size.h"
+#include "common/model/config.h"
 #include "common/number/panels.h"
 
 enum { ABOUT_A_SPEC = 96 + KV_DIR }; // characters of a spec that a message repeats
@@ -168,11 +169,10 @@ static status parse_word(word w, kv_spec *spec, said *before)
     return window ? parse_window(rest, spec) : NULL;
 }
 
-status kv_parse(const char *text, const config *c, kv_spec *out)
+status kv_parse(const char *text, kv_spec *out)
 {
     said before = {0};
     *out = (kv_spec){0};
-    (void)c;
     if (strlen(text) > ABOUT_A_SPEC)
         return status_fail("--kv: %zu characters are more than any spec has: see --help",
                            strlen(text));

@@ -8,7 +8,6 @@
 #include <stddef.h>
 
 #include "common/base/status.h"
-#include "common/model/config.h"
 
 // Which rows a later row sees.
 typedef enum kv_keep {
@@ -52,8 +51,8 @@ typedef struct kv_spec {
     size_t resident;      // bytes of pages that may be in memory all the same; 0: 16 MiB
 } kv_spec;
 
-// Reads a spec for a model of this config. The failure names the word and what can stand there.
-status kv_parse(const char *text, const config *c, kv_spec *out);
+// Reads a spec. The failure names the word and what can stand there.
+status kv_parse(const char *text, kv_spec *out);
 
 // Whether a store can be made after this spec, whoever has filled it in.
 status kv_check(const kv_spec *spec);

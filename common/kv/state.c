@@ -20,15 +20,24 @@ size_t kv_width(const kv *s)
     return s->shape.form->width;
 }
 
-// Heavy's rows go with the scores and the journal that chose them; of a group that a page cuts a
-// window may have dropped a part; a pool's rows are not its own.
+// Heavy's rows go with the scores and the journal that chose them.
+status kv_check_rows(const kv_spec *spec)
+{
+    char name[KV_NAME];
+    if (spec->keep != KV_HEAVY)
+        return NULL;
+    return status_fail("--kv %s: which rows it keeps next depends on scores that no snapshot "
+                       "holds: use all or window:W+S",
+                       kv_name(spec, name));
+}
+
+// Of a group that a page cuts a window may have dropped a part; a pool's rows are not its own.
 static status check_kind(const kv *s)
 {
     char name[KV_NAME];
-    if (s->heavy)
-        return status_fail("--kv %s: which rows it keeps next depends on scores that no snapshot "
-                           "holds: use all or window:W+S",
-                           kv_name(&s->spec, name));
+    status failed = kv_check_rows(&s->spec);
+    if (failed)
+        return failed;
     if (s->spec.keep == KV_WINDOW && s->shape.group && s->shape.P % s->shape.group != 0)
         return status_fail("--kv %s: pages of %zu positions cut groups of %zu: make the page a "
                            "multiple of the group",

@@ -44,9 +44,10 @@ static json_t *error_object(const char *message, const char *param, const char *
     return o;
 }
 
-char *answer_error(const char *message, const char *param, const char *code, size_t line)
+char *answer_error(const char *message, const char *param, const char *code, bool refused,
+                   size_t line)
 {
-    return dumped(error_object(message, param, code, true, line));
+    return dumped(error_object(message, param, code, refused, line));
 }
 
 char *answer_whole(const job_view *j, const char *name, size_t number, size_t line)

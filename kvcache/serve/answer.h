@@ -12,7 +12,8 @@
 char *answer_whole(const job_view *j, const char *name, size_t number, size_t line);
 
 // A failure that belongs to no job.
-char *answer_error(const char *message, const char *param, const char *code, size_t line);
+char *answer_error(const char *message, const char *param, const char *code, bool refused,
+                   size_t line);
 
 // A piece of a streamed answer: n bytes of text, of which those that are not UTF-8 become U+FFFD,
 // and, in the last one, why it ended (else NULL). `begins`: the first one, which names the role.

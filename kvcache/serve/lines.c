@@ -14,6 +14,7 @@
 #include "kvcache/serve/answer.h"
 
 enum { AT_ONCE = 2 * SERVICE_RUNNING, CHUNK = 1 << 16 };
+enum { IDLE_MS = 200 }; // between two looks for a signal
 
 typedef struct lines {
     service *v;
@@ -30,11 +31,11 @@ typedef struct lines {
     size_t oldest, n;
 } lines;
 
-// Waits for bytes if `patient`, and takes those that are there.
+// Waits a while for bytes if `patient`, and takes those that are there.
 static status read_more(lines *l, bool patient)
 {
     struct pollfd there = {.fd = l->fd, .events = POLLIN};
-    const int ready = poll(&there, 1, patient ? -1 : 0);
+    const int ready = poll(&there, 1, patient ? IDLE_MS : 0);
     if (ready == 0 || (ready < 0 && errno == EINTR))
         return NULL; // nothing yet, or a signal
     if (l->from > 0) {
@@ -135,8 +136,9 @@ static status answer(lines *l)
         const job_view j = job_look(l->jobs[l->oldest].j);
         if (!j.finish && !j.failure)
             break;
-        s = print(answer_whole(&j, service_model(l->v), line, line));
+        char *text = answer_whole(&j, service_model(l->v), line, line);
         job_close(l->jobs[l->oldest].j);
+        s = print(text);
         l->oldest = (l->oldest + 1) % AT_ONCE;
         l->n--;
     }

@@ -33,7 +33,7 @@ static status read_max_tokens(const json_t *value, request *q)
 {
     const json_int_t n = json_integer_value(value);
     if (!json_is_integer(value) || n < 1 || n > MOST)
-        return wrong("max_tokens", "give a whole number from 1 on");
+        return wrong(q->param, "give a whole number from 1 on");
     q->max_tokens = (size_t)n;
     return NULL;
 }
@@ -121,7 +121,8 @@ static status read_n(const json_t *value, request *q)
 static status read_prompt(const json_t *value, request *q)
 {
     if (!json_is_string(value) || json_string_length(value) == 0)
-        return wrong("prompt", "give a text that is not empty");
+        return wrong("prompt",
+                     "give one text that is not empty, as a string: no list, no token ids");
     q->bytes = json_string_length(value);
     q->text = memory_array(q->bytes + 1, 1);
     if (!q->text)
@@ -221,6 +222,12 @@ static const struct {
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 // null is as good as nothing.
+static bool is_given(const request *q, const char *name)
+{
+    const json_t *value = json_object_get(q->root, name);
+    return value && !json_is_null(value);
+}
+
 static status read_field(const char *name, const json_t *value, request *q)
 {
     for (size_t i = 0; i < FIELDS; i++)
@@ -248,7 +255,7 @@ static status check_model(const json_t *value, const char *model, request *q)
 // What no field can tell alone.
 static status check(const request *q, request_kind kind)
 {
-    if (json_object_get(q->root, "prompt") && json_object_get(q->root, "messages"))
+    if (is_given(q, "prompt") && is_given(q, "messages"))
         return status_fail("both 'prompt' and 'messages': give one of them");
     if (!q->text || (kind == REQUEST_TEXT && q->chat) || (kind == REQUEST_CHAT && !q->chat))
         return status_fail("no %s: give %s",
@@ -271,7 +278,7 @@ static status read_all(request *q, request_kind kind, const char *model)
     if (s)
         return s;
     q->chat = json_is_array(json_object_get(q->root, "messages"));
-    if (q->chat && json_object_get(q->root, "prompt"))
+    if (q->chat && is_given(q, "prompt"))
         return check(q, kind);
     json_object_foreach(q->root, name, value)
     {
@@ -283,11 +290,14 @@ static status read_all(request *q, request_kind kind, const char *model)
     return check(q, kind);
 }
 
-// What is said of a file, without the cure for a file.
+// What is said of a file, with another cure than for a file.
 static status not_an_object(status s)
 {
     const char *cure = strstr(s, ": fetch the file again");
-    return cure ? status_fail("%.*s: send one JSON object", (int)(cure - s), s) : s;
+    if (!cure)
+        return s;
+    return status_fail("%.*s: send one JSON object%s", (int)(cure - s), s,
+                       strstr(s, "in memory") ? " that is less deeply nested" : "");
 }
 
 status request_read(const char *name, const char *text, size_t n, request_kind kind,

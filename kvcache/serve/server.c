@@ -39,7 +39,7 @@ typedef struct exchange {
     bool suspended; // it waits for its job
     char *body;     // (bytes)
     size_t bytes;
-    bool too_large;
+    bool too_large, no_memory;
     job *j;
     size_t number; // of its id
     // A streamed answer.
@@ -113,8 +113,6 @@ static enum MHD_Result queue(connection *c, unsigned code, response *r, const ch
     if (!r)
         return MHD_NO;
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, POST");
     const enum MHD_Result result = MHD_queue_response(c, code, r);
     MHD_destroy_response(r);
     return result;
@@ -132,7 +130,18 @@ static enum MHD_Result send_text(connection *c, unsigned code, char *text)
 
 static enum MHD_Result refuse(connection *c, unsigned code, const char *message)
 {
-    return send_text(c, code, answer_error(message, NULL, NULL, 0));
+    return send_text(c, code, answer_error(message, NULL, NULL, code < 500, 0));
+}
+
+// The path has another method.
+static enum MHD_Result refuse_method(connection *c, const char *method, const char *message)
+{
+    char *text = answer_error(message, NULL, NULL, true, 0);
+    response *r =
+        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+    if (r)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, method);
+    return queue(c, MHD_HTTP_METHOD_NOT_ALLOWED, r, "application/json");
 }
 
 static unsigned code_of(const job_view *j)
@@ -256,6 +265,8 @@ static enum MHD_Result begin_job(exchange *x, request_kind kind)
     if (x->too_large)
         return refuse(x->c, MHD_HTTP_CONTENT_TOO_LARGE,
                       "a request has at most 1048576 bytes: shorten it");
+    if (x->no_memory)
+        return refuse(x->c, MHD_HTTP_INTERNAL_SERVER_ERROR, memory_failed("a request"));
     x->number = ++x->of->numbers;
     status s = service_add(x->of->v, "the request", x->body ? x->body : "", x->bytes, kind, &x->j);
     if (s)
@@ -298,9 +309,10 @@ static enum MHD_Result route(exchange *x, const char *url, const char *method)
         return refuse(x->c, MHD_HTTP_NOT_FOUND,
                       "there is no such path: use /v1/completions, /v1/chat/completions or "
                       "/v1/models");
-    if (strcmp(method, models ? "GET" : "POST") != 0)
-        return refuse(x->c, MHD_HTTP_METHOD_NOT_ALLOWED,
-                      models ? "/v1/models is asked for with GET" : "a request is sent with POST");
+    if (models && strcmp(method, "GET") != 0)
+        return refuse_method(x->c, "GET", "/v1/models is asked for with GET");
+    if (!models && strcmp(method, "POST") != 0)
+        return refuse_method(x->c, "POST", "a request is sent with POST");
     if (models)
         return send_text(x->c, MHD_HTTP_OK, answer_models(service_model(x->of->v)));
     return begin_job(x, chat ? REQUEST_CHAT : REQUEST_TEXT);
@@ -308,10 +320,11 @@ static enum MHD_Result route(exchange *x, const char *url, const char *method)
 
 static void take_body(exchange *x, const char *data, size_t n)
 {
-    char *longer = x->bytes + n <= REQUEST_BYTES && !x->too_large
-                       ? memory_resize(x->body, x->bytes + n, 1)
-                       : NULL;
-    x->too_large = !longer;
+    x->too_large = x->too_large || x->bytes + n > REQUEST_BYTES;
+    if (x->too_large || x->no_memory)
+        return;
+    char *longer = memory_resize(x->body, x->bytes + n, 1);
+    x->no_memory = !longer;
     if (!longer)
         return;
     memcpy(longer + x->bytes, data, n);
@@ -408,7 +421,11 @@ status server_run(service *v, size_t port, unsigned seconds)
         resume(&all, false);
         end_late_ones(&all, seconds);
     }
+    char why[1024] = ""; // jobs that are closed may fail, too
+    if (s)
+        snprintf(why, sizeof why, "%s", s);
     resume(&all, true);
     MHD_stop_daemon(all.daemon);
-    return s ? s : generate_interrupted();
+    return s ? status_fail("%s", why)
+             : status_fail("the server was ended by signal %d", generate_interruption());
 }

@@ -76,7 +76,7 @@ static status check_options(const options *o)
 // Pages lie in the pool: in memory, and shared.
 static status read_spec(service *v)
 {
-    status s = v->o.kv ? kv_parse(v->o.kv, &v->m->config, &v->spec) : NULL;
+    status s = v->o.kv ? kv_parse(v->o.kv, &v->spec) : NULL;
     if (!s && (v->spec.keep == KV_HEAVY || v->spec.dir[0]))
         s = status_fail("--kv '%s': requests share their pages in memory, which heavy and file "
                         "cannot: leave them out",
@@ -356,7 +356,7 @@ status service_add(service *v, const char *name, const char *text, size_t n, req
     j->v = v;
     j->begun = clock_ns();
     status s = begin(j, name, text, n, kind);
-    j->refused = s != NULL;
+    j->refused = s && !memory_is_short(s);
     if (s)
         give_up(j, s);
     return NULL;

@@ -42,7 +42,7 @@ typedef struct job_view {
     size_t final;                     // of these: no stop sequence can take them back any more
     const char *finish;               // "stop", "length", or NULL: it has not ended, or failed
     const char *failure;              // why it failed, or NULL
-    bool refused;                     // it is the request that is at fault
+    bool refused;                     // it is the request that is at fault, not the server
     size_t prompt, cached, generated; // tokens; cached: of the prompt, never computed for it; all
                                       // of it where the answer was found (--answers)
     uint64_t ttft_ns, latency_ns;     // from service_add on; 0: not yet

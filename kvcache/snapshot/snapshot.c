@@ -229,4 +229,11 @@ static size_t computed(decoder *d)
     return kv_computed(kvcache_state_of(d).kept);
 }
 
-const state_api snapshot = {snapshot_save, snapshot_load, computed};
+static status check(const kv_spec *spec, bool hidden, const char *path)
+{
+    const snapshot_about about = {.spec = *spec, .hidden = hidden};
+    status failed = kv_check_rows(spec);
+    return failed ? failed : snapshot_check(path, &about);
+}
+
+const state_api snapshot = {check, snapshot_save, snapshot_load, computed};

@@ -106,19 +106,28 @@ static status open_beside(snapshot_file *f)
     return f->fd >= 0 ? NULL : cannot_write(f);
 }
 
+status snapshot_check(const char *path, const snapshot_about *about)
+{
+    char name[KV_NAME];
+    if (snapshot_dtype(about))
+        return NULL;
+    return status_fail("--save-state %s: keys and values under --kv %s come with scales: save "
+                       "%s,hidden in their place",
+                       path, kv_name(&about->spec, name), path);
+}
+
 status snapshot_create(const char *path, const snapshot_about *about, snapshot_file **out)
 {
     snapshot_text header = {0};
     size_t data;
-    char zeros[SNAPSHOT_HASH + 1] = "", name[KV_NAME];
+    char zeros[SNAPSHOT_HASH + 1] = "";
     *out = NULL;
     memset(zeros, '0', SNAPSHOT_HASH);
-    if (!snapshot_dtype(about))
-        return status_fail("--save-state %s: keys and values under --kv %s come with scales: save "
-                           "%s,hidden in their place",
-                           path, kv_name(&about->spec, name), path);
+    status failed = snapshot_check(path, about);
+    if (failed)
+        return failed;
     snapshot_file *f;
-    status failed = make_file(path, &f);
+    failed = make_file(path, &f);
     if (!failed)
         failed = open_beside(f);
     if (!failed)

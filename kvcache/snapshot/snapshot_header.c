@@ -175,7 +175,8 @@ status snapshot_read_header(const char *path, const snapshot_text *t, size_t T_m
     json_t *root;
     status failed = file_parse_json(path, t->at + SNAPSHOT_LENGTH, t->n - SNAPSHOT_LENGTH, &root);
     if (failed)
-        return failed;
+        return memory_is_short(failed) ? failed
+                                       : snapshot_damaged(path, "its header is not a JSON object");
     const json_t *metadata = json_object_get(root, "__metadata__");
     failed = check_owner(path, metadata, a);
     if (!failed)

@@ -303,7 +303,7 @@ static status fill_store(void *argument)
         row(&a.qkv, i / (3 * c.C))[i % (3 * c.C)] = (float)(i % 97) / 97 - 0.5f;
     if (failed || !f->spec)
         return failed;
-    failed = kv_parse(f->spec, &c, &o.kv);
+    failed = kv_parse(f->spec, &o.kv);
     failed = failed ? failed : kv_create(&c, c.L, &o, &s);
     for (size_t t = 0, first; !failed && t < LONG; t += CHUNK) {
         failed = kv_begin(s, tokens, t + CHUNK, t, t, &first);
@@ -376,7 +376,7 @@ Test(curves, requests_are_timed_in_order_and_decoders_agree)
     int first[N];
     cr_assert_null(model_load(TINY, &m));
     subjects of;
-    cr_assert_null(subjects_open(&(bench_options){0}, NULL, &m->config, &of));
+    cr_assert_null(subjects_open(&(bench_options){0}, NULL, &of));
     cr_assert_null(workload_create(m, &of, &w));
     for (size_t d = 0; d < of.n; d++) {
         double at_ns[N];

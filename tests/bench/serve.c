@@ -299,14 +299,14 @@ Test(serve, wrong_use_is_refused)
     static const struct {
         const char *option, *value, *says;
         int exit_code;
-    } wrong[] = {{"--users", "0", "--users|within 1 and 64", EXIT_USAGE},
-                 {"--users", "65", "--users|within 1 and 64", EXIT_USAGE},
-                 {"--contexts", "257", "257|within 1 and 256", EXIT_USAGE},
+    } wrong[] = {{"--users", "0", "--users '0'|from 1 to 64", EXIT_USAGE},
+                 {"--users", "65", "--users '65'|from 1 to 64", EXIT_USAGE},
+                 {"--contexts", "257", "--contexts '257'|within 1 and 256", EXIT_USAGE},
                  {"--samples", "5", "--samples 5: fewer than 6", EXIT_USAGE},
                  {"--requests", "x", "--requests: 'x' is not a whole number", EXIT_USAGE},
                  {"--memory", "-1", "--memory: '-1' is not a whole number", EXIT_USAGE},
                  {"--memory", "99999999999", "memory|needs", 0},
-                 {"--mix", "absent.jsonl", "absent.jsonl", 0},
+                 {"--mix", "absent.jsonl", "--mix|absent.jsonl|give system", 0},
                  {"--model", "synthetic:L=1,C=16,H=1,T=8,V=9", "a mix needs a context of 16", 0},
                  {"--model", "absent", "absent", 0}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -66,7 +66,7 @@ static loss loss_under(const loss_text *t, const char *spec)
     subject of = {.api = &kvcache_decoder, .name = "of"};
     loss_meter meter = {.all = 1};
     loss l;
-    cr_assert_null(kv_parse(spec, &t->m->config, &of.kv));
+    cr_assert_null(kv_parse(spec, &of.kv));
     const status s = loss_measure(t, &plain, &of, &meter, &l);
     cr_assert_null(s, "%s: %s", spec, s);
     cr_assert_eq(l.tokens, t->n - 1);
@@ -134,7 +134,7 @@ Test(strategies, a_spec_that_this_build_does_not_know_is_left_out_with_a_note)
     bench_options o = {0};
     char notes[1024] = "";
     FILE *f = fmemopen(notes, sizeof notes, "w");
-    specs_add(list, &(config){.T = 64}, &o, f);
+    specs_add(list, &o, f);
     fclose(f);
     cr_assert_eq(o.subjects, 2);
     cr_assert_str_eq(o.subject[0], "kvcache:f16");
@@ -147,7 +147,7 @@ Test(strategies, a_spec_that_this_build_does_not_know_is_left_out_with_a_note)
         usual++;
     cr_assert(usual >= 15 && usual <= OPTIONS_SUBJECTS, "%zu", usual);
     o.subjects = 0;
-    specs_add(specs_usual, &(config){.T = 64}, &o, stderr);
+    specs_add(specs_usual, &o, stderr);
     cr_assert(o.subjects >= 9);
 }
 

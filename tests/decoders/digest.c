@@ -214,7 +214,7 @@ Test(digest, bad_files_of_digests_are_refused)
         {"# only a remark\n", "nothing to compare"},
         {"embedded 1\n", "line 1|MODEL CONTEXTS SHA256"},
         {"# one\nembedded 1 ab cd\n", "line 2|MODEL CONTEXTS SHA256"},
-        {"embedded 0 ab\n", "line 1|contexts '0'"},
+        {"embedded 0 ab\n", "line 1|'0'"},
         {"/nonexistent 1 ab\n", "line 1|/nonexistent"},
     };
     char dir[SUPPORT_PATH], path[2 * SUPPORT_PATH];

@@ -79,7 +79,7 @@ static void run(const decoder_api *api, const model *m, const char *spec, const 
     const float *y;
     const size_t V = m->config.V, first = N - 7;
     decoder_options o = {.T_max = N};
-    cr_assert_null(kv_parse(spec, &m->config, &o.kv));
+    cr_assert_null(kv_parse(spec, &o.kv));
     cr_assert_null(api->create(m, &o, &d));
     cr_assert_null(api->step(d, ids, first, first, &y));
     memcpy(logits, y, first * V * sizeof *y);
@@ -197,7 +197,7 @@ static size_t bytes_held(const char *spec, size_t G, size_t *estimate)
     snprintf(name, sizeof name, "synthetic:L=2,C=96,H=6,G=%zu,T=40,V=30", G);
     cr_assert_null(model_load(name, &m));
     run(&naive_decoder, m, spec, ids, logits);
-    cr_assert_null(kv_parse(spec, &m->config, &o.kv));
+    cr_assert_null(kv_parse(spec, &o.kv));
     *estimate = kv_memory(&m->config, 2, &o.kv, N);
     cr_assert_null(kvcache_decoder.create(m, &o, &d));
     cr_assert_null(kvcache_decoder.step(d, ids, N, 1, &y));

@@ -245,7 +245,7 @@ static void check_refused(life *x, const char *spec, const char *parts)
 {
     decoder *d;
     decoder_options o = x->o;
-    cr_assert_null(kv_parse(spec, &x->m->config, &o.kv));
+    cr_assert_null(kv_parse(spec, &o.kv));
     support_assert_refused(kvcache_decoder.create(x->m, &o, &d), parts);
     cr_assert_null(d);
     o.pool = NULL;
@@ -267,7 +267,7 @@ Test(place, that_cannot_be_is_refused_with_the_cure)
     check_refused(x, "file:/tmp:1", "file:/tmp|too few keys and values|at least file:/tmp:5");
     decoder *d;
     decoder_options o = {.T_max = 20};
-    cr_assert_null(kv_parse("file:/tmp:5", NULL, &o.kv));
+    cr_assert_null(kv_parse("file:/tmp:5", &o.kv));
     cr_assert_null(kvcache_decoder.create(x->m, &o, &d));
     kvcache_decoder.destroy(d);
     life_end(x);

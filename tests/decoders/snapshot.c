@@ -232,7 +232,7 @@ static decoder *make_small(const char *name, const char *spec, size_t T_max, mod
     decoder *d;
     expect(model_load(name, m));
     decoder_options o = {.T_max = T_max};
-    expect(kv_parse(spec, &(*m)->config, &o.kv));
+    expect(kv_parse(spec, &o.kv));
     expect(kvcache_decoder.create(*m, &o, &d));
     step(d, ids, 5);
     return d;

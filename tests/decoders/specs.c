@@ -60,10 +60,10 @@ static const char *const SPECS[] = {
 };
 enum { SPEC_COUNT = sizeof SPECS / sizeof *SPECS, TOKENS = 150 };
 
-static kv_spec parse(const char *text, const model *m)
+static kv_spec parse(const char *text)
 {
     kv_spec spec;
-    status s = kv_parse(text, &m->config, &spec);
+    status s = kv_parse(text, &spec);
     cr_assert_null(s, "%s", s);
     return spec;
 }
@@ -114,7 +114,7 @@ static void check_spec(const model *m, const char *text, size_t page, const int 
 {
     static const decoder_api *const apis[] = {&naive_decoder, &kvcache_decoder};
     const size_t V = m->config.V;
-    decoder_options o = {.T_max = TOKENS, .kv = parse(text, m)};
+    decoder_options o = {.T_max = TOKENS, .kv = parse(text)};
     o.kv.page = page;
     float *oracle = memory_array(TOKENS * V, sizeof *oracle);
     const size_t heads = m->config.L * config_kv_heads(&m->config);
@@ -191,7 +191,7 @@ Test(specs, heavy_without_others_is_a_window_of_one_more)
     for (size_t t = 0; t < TOKENS; t++)
         ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
     for (size_t i = 0; i < 2; i++) {
-        decoder_options o = {.T_max = TOKENS, .kv = parse(same[i], m)};
+        decoder_options o = {.T_max = TOKENS, .kv = parse(same[i])};
         cr_assert_null(kvcache_decoder.create(m, &o, &d[i]));
         cr_assert_null(kvcache_decoder.step(d[i], ids, TOKENS, TOKENS, &logits[i]));
     }
@@ -424,9 +424,9 @@ Test(specs, are_written_as_they_are_read)
     char text[KV_NAME];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         kv_spec spec, again;
-        cr_assert_null(kv_parse(names[i][0], NULL, &spec));
+        cr_assert_null(kv_parse(names[i][0], &spec));
         cr_assert_str_eq(kv_name(&spec, text), names[i][1]);
-        cr_assert_null(kv_parse(text, NULL, &again));
+        cr_assert_null(kv_parse(text, &again));
         cr_assert(spec.keep == again.keep && spec.form == again.form &&
                       spec.recent == again.recent && spec.sinks == again.sinks &&
                       spec.group == again.group && spec.heavy == again.heavy &&
@@ -486,11 +486,11 @@ Test(specs, that_make_no_sense_are_refused_with_what_can_stand_there)
     };
     kv_spec spec;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        support_assert_refused(kv_parse(cases[i].text, NULL, &spec), cases[i].parts);
+        support_assert_refused(kv_parse(cases[i].text, &spec), cases[i].parts);
     char endless[1000];
     memset(endless, 'w', sizeof endless - 1);
     endless[sizeof endless - 1] = '\0';
-    support_assert_refused(kv_parse(endless, NULL, &spec), "999 characters are more than any spec");
+    support_assert_refused(kv_parse(endless, &spec), "999 characters are more than any spec");
     support_assert_refused(kv_check(&(kv_spec){.page = 24}), "page of 24|multiple of 16");
     support_assert_refused(kv_check(&(kv_spec){.form = KV_KIVI2}), "group of 0");
     support_assert_refused(kv_check(&(kv_spec){.form = KV_Q8, .group = 32}),

@@ -62,7 +62,7 @@ static scene *scene_begin(const char *name, const char *spec, sampling how, size
     expect(model_load(name, &x->m));
     expect(tokenizer_load_for(x->m, &x->t));
     decoder_options o = {.T_max = size_min(T, x->m->config.T)};
-    expect(kv_parse(spec, &x->m->config, &o.kv));
+    expect(kv_parse(spec, &o.kv));
     expect(kvcache_decoder.create(x->m, &o, &x->d));
     x->target =
         (speculation_target){&kvcache_decoder, x->d, o.T_max, x->m, x->t, how, x->m->config.V};
@@ -407,5 +407,10 @@ Test(speculate, what_cannot_draft_is_refused_by_name)
         cr_assert(failed, "allocation %zu", n);
         cr_assert_null(s);
     }
+    const draft without_close = {.k = 1, .state = x};
+    speculation *s;
+    memory_fail_at(1);
+    support_assert_refused(speculate_with(&without_close, &x->target, &s), "out of memory");
+    memory_fail_at(0);
     scene_end(x);
 }

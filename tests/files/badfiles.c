@@ -188,13 +188,13 @@ Test(badfiles, files_that_are_not_there)
     char dir[SUPPORT_PATH], path[2 * SUPPORT_PATH];
     support_make_dir(dir);
     refuse("/no/such/directory", "/no/such/directory/config.json: No such file");
-    refuse(dir, "config.json: No such file|check the model's directory");
+    refuse(dir, "config.json: No such file|check the path");
     refuse("", "config.json|check");
     support_model *file = support_model_make(SMALL, "F32", "");
     support_model_write(file, dir);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     unlink(path);
-    refuse(dir, "model.safetensors: No such file|check the model's directory");
+    refuse(dir, "model.safetensors: No such file|check the path");
     cr_assert_eq(mkfifo(path, 0600), 0); // must not wait for a writer
     refuse(dir, "model.safetensors: not a regular file|check");
     unlink(path);

@@ -20,7 +20,7 @@ static void check_name(const kv_spec *spec, const config *c)
     kv_spec read;
     kv_name(spec, name);
     assert(strlen(name) < KV_NAME - 1);
-    assert(!kv_parse(name, c, &read));
+    assert(!kv_parse(name, &read));
     assert(strcmp(kv_name(&read, again), name) == 0 && kv_is_plain(&read) == kv_is_plain(spec));
     assert(read.keep == spec->keep && read.form == spec->form && read.page == spec->page);
     assert(read.recent == spec->recent && read.sinks == spec->sinks && read.heavy == spec->heavy);
@@ -47,7 +47,7 @@ void fuzz_run(const uint8_t *data, size_t n)
     assert(text);
     if (n)
         memcpy(text, data, n);
-    if (fuzz_done(kv_parse(text, &c, &spec))) {
+    if (fuzz_done(kv_parse(text, &spec))) {
         check_name(&spec, &c);
         check_keep(&spec);
     }

@@ -1,5 +1,6 @@
 // Answers that are kept: found by all that they depend on, given as they were kept or not at all.
 #include <criterion/criterion.h>
+#include <sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,6 +156,28 @@ Test(answers, are_given_whole_or_not_at_all)
     }
     cr_assert_null(answers_keep(support_folder, q, answer, sizeof answer));
     cr_assert(found(q, NULL), "kept again over what was damaged");
+    free(whole);
+    model_free(m);
+}
+
+// Sizes that only together, and beyond 2^64, are those of the file; the hash is right.
+Test(answers, have_sizes_that_are_true)
+{
+    model *m = loaded("synthetic:L=1,C=8,H=2,T=64,V=100");
+    question q[QUESTIONS];
+    char name[65], body[128], file[256];
+    make_questions(m, m, q);
+    cr_assert_null(answers_keep(support_folder, q, answer, sizeof answer));
+    cr_assert_null(answers_name(q, name));
+    size_t n;
+    char *whole = support_read(support_folder, name, &n), *rest = strchr(whole, '\n') + 1;
+    const size_t question_bytes = strtoull(rest, NULL, 10);
+    snprintf(body, sizeof body, "%zu %zu\n%040d", question_bytes, (size_t)40 - question_bytes, 0);
+    SHA256Data((const uint8_t *)body, strlen(body), file);
+    snprintf(file + strlen(file), sizeof file - strlen(file), "\n%s", body);
+    support_write(support_folder, name, file, strlen(file));
+    cr_assert_gt(question_bytes, 40);
+    cr_assert(!found(q, "damaged|computed anew"));
     free(whole);
     model_free(m);
 }

@@ -485,6 +485,7 @@ Test(cli, usage_errors)
         {"kvcache -x hi", "'-x'|--help"},
         {"kvcache --json -xq hi", "'-x'"},
         {"kvcache --json=1 hi", "--json=1|no argument"},
+        {"kvcache -: hi", "unknown option '-:'"},
         {"kvcache hi -n", "'-n'|argument"},
         {"kvcache hi --model", "'--model'|argument"},
         {"kvcache hi -m ''", "--model"},
@@ -507,6 +508,8 @@ Test(cli, usage_errors)
         {"kvcache hi -p nan", "--top-p"},
         {"kvcache hi --logits ''", "--logits|file"},
         {"kvcache hi --logits a.npy --all-logits a.npy", "--logits|--all-logits|a.npy|two files"},
+        {"kvcache hi --hidden a.npy --logits a.npy", "--hidden|--logits|a.npy|two files"},
+        {"kvcache hi --save-state a,hidden --all-logits a", "--save-state|--all-logits|'a'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_refusal(2, cases[i].parts, cases[i].line);
@@ -534,6 +537,8 @@ Test(cli, bad_input)
         {"kvcache -m synthetic:X=1 --ids 1", "synthetic:X=1"},
         {"kvcache --logits no/a.npy hi", "no/a.npy|No such file|another file"},
         {"kvcache --all-logits . hi", ".|regular file"},
+        {"kvcache hi --kv q8 --save-state a", "--save-state a|with scales|a,hidden"},
+        {"kvcache hi --kv heavy:4+4 --save-state a,hidden", "heavy:4+4|no snapshot holds"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_refusal(1, cases[i].parts, cases[i].line);

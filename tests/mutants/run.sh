@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
-# Breaks the cached decoder and the row operations it stands on in every small way that mutate.awk
-# knows, one at a time, and lets verify judge. A mutant that it accepts, also under AddressSanitizer
-# and UBSan, is a survivor and must be explained in equivalent.txt. Run it by `make mutants`, which
-# sets OUT, PLUGIN_COMPILE and SANITIZERS.
+# Breaks the cached decoder and what it stands on in every small way that mutate.awk knows, one at a
+# time, and lets verify judge. What verify accepts is judged by the tests of the file that was
+# changed, and then by verify under AddressSanitizer and UBSan. Who gets past all of them is a
+# survivor and must be explained in equivalent.txt. Run it by `make mutants`, which sets OUT,
+# PLUGIN_COMPILE, TEST_LINK and SANITIZERS; FILES are those to be changed, if not all.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 . tests/plugins/build.sh
-# The kernel and the store's pages and tables are not among them. Of the kernel, most mutants change
-# which tile computes a number, and no bit: tests/decoders/kernel.c and width.c judge each tile. Most
-# of the store (common/kv) serves pools, files and groups that verify does not meet here: the walks
-# of tests/decoders judge it.
-files='kvcache/decoder.c common/kv/keep/keep.c common/kv/keep/keep_window.c
-    common/number/form_f16.c common/math/rowops.c common/math/softmax.c'
+files=${FILES:-kvcache/decoder.c common/kv/kv.c common/kv/attend.c common/kv/page.c common/kv/keep/keep.c
+    common/kv/keep/keep_window.c common/number/form_f16.c common/math/kernel.c common/math/rowops.c common/math/softmax.c}
 
 # Several layers and heads; heads of 4 to 64 channels; T a multiple of 16 and not, of one page and
 # of several; sums longer than the kernel takes in one pass; a token 0 at position 0, as in memory
@@ -24,7 +21,7 @@ verify_everywhere() { # DIR
         # shellcheck disable=SC2086 # several options
         "$OUT/bench" verify --work --budget 300 --decoder "$1/plugin.so" --timeout 5 $options >"$1/report" 2>&1 || return
     done
-    for spec in window:8+3 f16 window:40,f16 heavy:8+4; do
+    for spec in window:8+3 f16 window:40,f16 heavy:8+4 q4 kivi2,window:70 "file:$1:1"; do
         "$OUT/bench" verify --work --budget 300 --decoder "$1/plugin.so:$spec" --timeout 5 -c 1-200 \
             -m synthetic:L=2,C=16,H=2,T=200,V=33 >"$1/report" 2>&1 || return
     done
@@ -38,18 +35,36 @@ stages() { # [OPTIONS]
     "$OUT/bench" digest --stages -c 30 -m synthetic:L=2,C=40,H=2,T=40,V=33 "$@" 2>/dev/null
 }
 
-# invalid: it does not compile. killed: verify refuses it. survived: it does not, not even under the
-# sanitizers, which see what the bits do not: memory that is not the plug-in's own.
-judge() { # DIR
+# invalid: it does not compile. killed: verify refuses it; tested: the tests do. survived: neither
+# does, not even under the sanitizers, which see what the bits do not: memory that is not the
+# plug-in's own.
+judge() { # DIR FILE
     local asan=max_malloc_fill_size=1000000000:malloc_fill_byte=127
     if ! build_plugin "$1" '-O1 -g0 -w'; then
         echo invalid
-    elif verify_everywhere "$1" && without_slack "$1" && OUT=$OUT/sanitize build_plugin "$1" "-O1 -w -Icommon $SANITIZERS" &&
+    elif ! verify_everywhere "$1"; then
+        echo killed
+    elif ! pass_tests "$1" "$2"; then
+        echo tested
+    elif without_slack "$1" && OUT=$OUT/sanitize build_plugin "$1" "-O1 -w -Icommon $SANITIZERS" &&
         ASAN_OPTIONS=$asan OUT=$OUT/sanitize verify_everywhere "$1"; then
         echo survived
     else
         echo killed
     fi
+}
+
+# The tests that judge FILE, linked anew with DIR's.
+pass_tests() { # DIR FILE
+    local filter objects=${TEST_LINK/"$OUT/obj/${2%.c}.o"/"$1/mutant.o"}
+    case $2 in
+    */math/kernel.c) filter='@(kernel|width)/*' ;;
+    */math/*) filter='@(decoders|grouped|embed)/*' ;;
+    */decoder.c | */keep/*) filter='@(decoders|properties|specs|subjects)/*' ;;
+    *) filter='@(decoders|specs|place|grouped|snapshot|batch|subjects)/*' ;;
+    esac
+    sh -c "$PLUGIN_COMPILE -O1 -w -MF /dev/null -c -o '$1/mutant.o' '$1/$2' && $objects -o '$1/tests'" >"$1/log" 2>&1 &&
+        timeout 300 "$1/tests" -j1 --fail-fast --filter "$filter" >"$1/log" 2>&1
 }
 
 # Blocks end where they end, not at the next page: the sanitizers are to see what steps out of
@@ -64,7 +79,7 @@ examine() { # NUMBER
     IFS=$'\t' read -r file at _ mutant <<<"$(sed -n "$1p" "$OUT/mutants/list" | sed 's/\\/\\\\/g')"
     start_copy "$dir"
     awk -v at="$at" -v mutant="$mutant" 'NR == at { print mutant; next } { print }' "$file" >"$dir/$file"
-    judge "$dir" >"$OUT/mutants/$1.verdict"
+    judge "$dir" "$file" >"$OUT/mutants/$1.verdict"
     rm -r "$dir"
 }
 
@@ -89,7 +104,7 @@ count() { # WORD
 judge_all() {
     local unexplained stale
     start_copy "$OUT/mutants/none"
-    [ "$(judge "$OUT/mutants/none")" = survived ] || { echo "the decoder as it is does not pass: see $OUT/mutants/none"; return 1; }
+    [ "$(judge "$OUT/mutants/none" kvcache/decoder.c)" = survived ] || { echo "the decoder as it is does not pass: see $OUT/mutants/none"; return 1; }
     for file in $files; do awk -f tests/mutants/mutate.awk "$file" | sed "s|^|$file\t|"; done >"$OUT/mutants/list"
     seq "$(wc -l <"$OUT/mutants/list")" | xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 "$0" examine
     seq "$(wc -l <"$OUT/mutants/list")" | sed "s|.*|$OUT/mutants/&.verdict|" | xargs cat >"$OUT/mutants/verdicts"
@@ -98,8 +113,9 @@ judge_all() {
     unexplained=$(only_in "$OUT/mutants/survivors" tests/mutants/equivalent.txt)
     stale=$(only_in tests/mutants/equivalent.txt "$OUT/mutants/all")
     [ "$unexplained" ] && printf 'not killed, not explained:\n%s\n' "$unexplained"
+    [ -z "${FILES-}" ] || stale=
     [ "$stale" ] && printf 'explained, but there is no such mutant:\n%s\n' "$stale"
-    echo "$(wc -l <"$OUT/mutants/list") mutants: $(count killed) killed, $(count survived) survived, $(count invalid) do not compile" |
+    echo "$(wc -l <"$OUT/mutants/list") mutants: $(count killed) killed by verify, $(count tested) by tests, $(count survived) survived, $(count invalid) do not compile" |
         tee "$OUT/mutants/summary"
     [ -z "$unexplained$stale" ]
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/memory.h"
 #include "kvcache/serve/answer.h"
 #include "tests/support/shell.h"
 
@@ -137,7 +138,9 @@ Test(requests, are_refused_by_name)
         {"{}", "no prompt or messages", NULL},
         {"{\"prompt\": \"a\", \"messages\": []}", "both", NULL},
         {"{\"prompt\": \"\"}", "'prompt'", "prompt"},
-        {"{\"prompt\": 3}", "'prompt'", "prompt"},
+        {"{\"prompt\": 3}", "'prompt'|as a string", "prompt"},
+        {"{\"prompt\": \"a\", \"max_completion_tokens\": 0}", "'max_completion_tokens'|from 1 on",
+         "max_completion_tokens"},
         {"{\"prompt\": \"a\", \"max_tokens\": 0}", "from 1 on", "max_tokens"},
         {"{\"prompt\": \"a\", \"max_tokens\": 1.5}", "from 1 on", "max_tokens"},
         {"{\"prompt\": \"a\", \"max_tokens\": 1024}", "1024 tokens|shorten", "prompt"},
@@ -169,6 +172,44 @@ Test(requests, are_refused_by_name)
     deep[200000] = '\0';
     expect_refused(v, deep, "send one JSON object", NULL);
     free(deep);
+    service_close(v);
+}
+
+// null stands for what is not there.
+Test(requests, may_hold_null)
+{
+    service *v = opened(NULL);
+    job *j = added(v, "{\"prompt\": \"a\", \"messages\": null, \"stop\": null, \"max_tokens\": 1}");
+    cr_assert_null(job_look(j).failure, "%s", job_look(j).failure);
+    run(v, j);
+    job_close(j);
+    j = added(v, "{\"prompt\": null, \"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}");
+    cr_assert_null(job_look(j).failure, "%s", job_look(j).failure);
+    job_close(j);
+    service_close(v);
+}
+
+// Where memory is short, it is not the request that is at fault.
+Test(requests, are_not_blamed_for_want_of_memory)
+{
+    service *v = opened(NULL);
+    const char *asked = "{\"prompt\": \"ROMEO:\", \"max_tokens\": 2, \"seed\": 1}";
+    size_t short_of = 0;
+    bool reached = true;
+    for (size_t n = 1; reached; n++) {
+        job *j;
+        memory_fail_at(n);
+        status s = service_add(v, "it", asked, strlen(asked), REQUEST_TEXT, &j);
+        reached = memory_fail_at(0) >= n;
+        cr_assert(s || j);
+        if (j && job_look(j).failure) {
+            cr_assert_not_null(strstr(job_look(j).failure, "out of memory"));
+            cr_assert(!job_look(j).refused, "allocation %zu: %s", n, job_look(j).failure);
+            short_of++;
+        }
+        job_close(j);
+    }
+    cr_assert_geq(short_of, 5);
     service_close(v);
 }
 

@@ -296,12 +296,22 @@ Test(schedule, a_request_that_pages_never_suffice_for_fails_alone)
     expect(
         schedule_create(x->m, &(schedule_options){.decoder = x->o, .rows = 64, .running = 2}, &s));
     x->pool.left = 5;
+    schedule_request done = {.ids = (int[2]){3}, .T = 1, .most = 2, .space = "", .choose = go_on};
+    expect(schedule_add(s, &done));
+    while (schedule_left(s) > 0)
+        expect(schedule_pass(s));
     schedule_request a = {.ids = first, .T = 20, .most = 100, .space = "", .choose = go_on},
                      b = {.ids = second, .T = 10, .most = 70, .space = "", .choose = go_on};
     expect(schedule_add(s, &a));
     expect(schedule_add(s, &b));
-    while (schedule_left(s) > 0)
+    bool waits = false;
+    for (size_t left = 2; left > 0; left = schedule_left(s)) {
+        schedule_cancel(s, &done); // changes nothing
         expect(schedule_pass(s));
+        const bool both = a.state == SCHEDULE_RUNS && b.state == SCHEDULE_RUNS;
+        cr_assert(!(waits && both), "who had to give pages back came in before one has ended");
+        waits = a.state == SCHEDULE_WAITS || b.state == SCHEDULE_WAITS;
+    }
     support_assert_refused(a.failure, "no page is left in the pool for 81 tokens");
     cr_assert_eq(a.T, 81);
     cr_assert_str_eq(b.failure, "");

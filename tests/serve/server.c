@@ -119,6 +119,7 @@ Test(server, answers_whole_and_in_pieces)
     expect(sent(text, "{\"prompt\": \"a\", \"model\": \"b\"}"), "HTTP/1.1 404");
     expect(sent("/v2", ""), "HTTP/1.1 404");
     expect(sent("/v1/models", ""), "HTTP/1.1 405");
+    expect(sent("/v1/models", ""), "Allow: GET\r\n");
 }
 
 // Neither a page of a browser nor a name that was made to mean this machine.

@@ -60,7 +60,7 @@ life *life_begin(const char *spec, size_t positions, bool pooled)
     x->state = 88172645463325252u;
     cr_assert_null(model_load("synthetic:L=3,C=48,H=4,G=2,T=230,V=13,F=20", &x->m));
     x->o = (decoder_options){.T_max = LIFE_LONGEST};
-    cr_assert_null(kv_parse(spec, &x->m->config, &x->o.kv));
+    cr_assert_null(kv_parse(spec, &x->o.kv));
     x->o.kv.page = positions;
     write_texts(x);
     x->naive = life_make(&naive_decoder, x);

@@ -173,12 +173,11 @@ Test(subjects, what_is_no_subject_is_refused)
         {"kvcache", "kvcache is asked for twice"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        config c = {.L = 1, .C = 8, .H = 1, .F = 8, .V = 9, .T = 8, .eps = 1e-5f};
         bench_options o = {.subjects = 2};
         strcpy(o.subject[0], "kvcache:all");
         strcpy(o.subject[1], cases[i].subject);
         subjects of;
-        support_assert_refused(subjects_open(&o, "naive", &c, &of), cases[i].parts);
+        support_assert_refused(subjects_open(&o, "naive", &of), cases[i].parts);
         subjects_free(&of);
     }
 }

@@ -387,7 +387,7 @@ Test(walk, prints_a_program_that_a_test_can_have)
     program_print(&w, &o, f);
     fclose(f);
     cr_assert_str_eq(text, "    decoder_options o = {.T_max = 40};\n"
-                           "    kv_parse(\"window:8,f16\", &m->config, &o.kv);\n"
+                           "    kv_parse(\"window:8,f16\", &o.kv);\n"
                            "    api->create(m, &o, &a);\n"
                            "    api->step(a, (int[]){0, 1}, 2, 1, &logits);\n"
                            "    api->step(a, (int[]){0, 1, 2}, 3, 0, &logits); // to be refused\n"

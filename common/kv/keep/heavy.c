@@ -303,24 +303,6 @@ status heavy_attend(heavy *y, size_t l, size_t first, activations *a, size_t n, 
     return NULL;
 }
 
-// Rows that nobody has attended to keep score 0, so that the first of them leave first.
-status heavy_store(heavy *y, size_t l, size_t first, const rows *k, const rows *v, size_t n)
-{
-    go_back(y, l % y->layers, first);
-    for (size_t r = 0; r < n; r++) {
-        status failed = write_row(y, l, first + r, row(k, r), row(v, r));
-        if (failed)
-            return failed;
-        for (size_t g = 0; g < y->shape.G; g++) {
-            head *h = &y->heads[l % y->layers * y->shape.G + g];
-            eviction_join(h, first + r);
-            eviction_leave(h, first + r);
-        }
-        count_row(y, l);
-    }
-    return NULL;
-}
-
 // ---- what is held ----
 
 // Where a failed step has gone on with a layer, its rows are those of another text.
