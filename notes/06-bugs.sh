@@ -11,12 +11,13 @@ wrap() {
 
 show_bug() { # PATCH
     report=$OUT/faults/$(basename "$1" .patch)/report
-    sed -n 1p "$1" | wrap
+    sed '/^[A-Z][a-z]*: /,$d' "$1" | tr '\n' ' ' | sed 's/ $//' | wrap
+    echo
     sed -n 's/^World: \(.*\)$/In the world: \1./p' "$1" | wrap
     printf '\n```diff\n'
     sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
     printf '```\n\n'
-    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v -e '^  [0-9]* elements' -e '^  more: ' | sed 's/^/    /'
+    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  more: ' | sed 's/^/    /'
     echo
     sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1" | wrap
 }
