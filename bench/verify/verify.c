@@ -96,14 +96,15 @@ static void print_first(const verification *v, size_t w, const finding *f)
     format_wrapped(stdout, " ", 4, line);
 }
 
-// What the ways that differ have in common; NULL: nothing that is known.
+// What the ways that differ have in common; NULL: nothing that is known. The walk goes all ways, so
+// it counts only where it is alone.
 static const char *common_to_ways(const verification *v)
 {
     bool wrong[WAYS], chunks = false;
     size_t n = 0;
     for (size_t w = 0; w < WAYS; w++) {
         wrong[w] = v->logits[w].differing > 0;
-        n += wrong[w];
+        n += wrong[w] && w != RANDOM_WALK;
         chunks = chunks || (wrong[w] && w > ONE_BY_ONE && w < FRESH);
     }
     if (wrong[ONE_BY_ONE] && v->logits[ONE_BY_ONE].position == 0)
@@ -111,11 +112,13 @@ static const char *common_to_ways(const verification *v)
                "other row before it";
     if (n == 1 && wrong[BESIDE_ANOTHER])
         return "beside another decoder only: the two share state";
-    if (n == (wrong[EDITED] ? 2 : 1) && wrong[ROLLED_BACK])
-        return "after rollbacks only: where the text changes, not where it grows";
+    if (n == 2 && wrong[ROLLED_BACK] && wrong[EDITED])
+        return "after rollbacks and edits only: where the text changes, not where it grows";
+    if (n == 1 && wrong[ROLLED_BACK])
+        return "after rollbacks only: where rows are taken back, not where the text grows";
     if (n == 1 && wrong[EDITED])
         return "after edits only: ids that changed in one place were taken for the same";
-    if (n == 1 && wrong[RANDOM_WALK])
+    if (n == 0 && wrong[RANDOM_WALK])
         return "in the random walk only: see its program of calls";
     if (chunks && !wrong[ONE_BY_ONE])
         return "not one by one: where one step computes several rows";

@@ -235,7 +235,7 @@ Test(plugin, students_mistakes_are_told_as_what_they_are)
                                       "looks like: a length that is one too few, in all layers",
                                       NULL});
     expect_told("all-reused", (const char *const[]){"logits were asked for", "all T rows reused",
-                                                    "where: after rollbacks only", NULL});
+                                                    "where: after rollbacks", NULL});
 }
 
 // A table that shows a cache which is never said to hold a row.
