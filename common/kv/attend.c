@@ -290,12 +290,13 @@ static size_t stretch(const kv *s, size_t t, size_t left)
     return G ? size_min(left, G - t % G) : left;
 }
 
-// Rows t - n to t - 1 of kivi have attended: their group ends with them, or, behind the `last` of
-// the call, stays as it is.
+// Rows t - n to t - 1 of kivi, all of the call so far, have attended: their group ends with the last
+// of them, or, behind the `last` stretch of the call, stays as it is.
 static status end_stretch(kv *s, size_t l, size_t t, size_t n, bool last, const tap *to)
 {
     const size_t group = s->shape.group;
-    if (t % group != 0)
+    n = size_min(n, t % group);
+    if (n > 0)
         return last ? show_stored(s, STAGE_STORED_K, l, t - n, n, to) : NULL;
     status failed = kv_end_group(s, l, t);
     return failed ? failed : show_stored(s, STAGE_STORED_K, l, t - group, group, to);
@@ -314,7 +315,7 @@ static status pass_rows(kv *s, size_t l, size_t t, activations *a, size_t r, siz
     if (!failed)
         failed = attend_rows(s, l, t, a, r, n, to);
     if (!failed && s->shape.group)
-        failed = end_stretch(s, l, t + n, n, last, to);
+        failed = end_stretch(s, l, t + n, r + n, last, to);
     if (!failed)
         kv_drop(s, l % s->layers, t + n);
     return failed;

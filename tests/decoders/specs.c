@@ -2,9 +2,11 @@
 // holes; and how a spec is read and written.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/kv/kv.h"
 #include "common/math/softmax.h"
 #include "common/math/widen.h"
 #include "common/number/form.h"
@@ -157,6 +159,103 @@ Test(specs, equal_the_oracle_at_every_length_and_in_every_row)
                     check_spec(m, SPECS[s], PAGES[p], ids);
         model_free(m);
     }
+}
+
+// The keys and values last shown of each position.
+typedef struct shown {
+    size_t heads, D;
+    float *at; // (2, L, heads, TOKENS, D): keys, then values
+} shown;
+
+static float *shown_at(const shown *x, const config *c, bool values, size_t l, size_t g, size_t t)
+{
+    return x->at + ((((values ? c->L : 0) + l) * x->heads + g) * TOKENS + t) * x->D;
+}
+
+typedef struct showing {
+    const config *c;
+    shown *to;
+} showing;
+
+static void take_shown(void *user, stage s, int l, int head, size_t t, const float *values,
+                       size_t n)
+{
+    const showing *x = user;
+    if (s != STAGE_STORED_K && s != STAGE_STORED_V)
+        return;
+    cr_assert_eq(n, x->to->D);
+    memcpy(shown_at(x->to, x->c, s == STAGE_STORED_V, (size_t)l, (size_t)head, t), values,
+           n * sizeof *values);
+}
+
+static void check_shown(const model *m, const char *text, size_t page, const int *ids)
+{
+    static const size_t lengths[] = {1, 2, 5, 15, 16, 33, 40, 41, 70, 100, 129, TOKENS};
+    const config *c = &m->config;
+    shown x = {.heads = config_kv_heads(c), .D = config_head_size(c)};
+    x.at = memory_array(2 * c->L * x.heads * TOKENS * x.D, sizeof *x.at);
+    float *k = memory_array(x.D, sizeof *k), *v = memory_array(x.D, sizeof *v);
+    decoder_options o = {.T_max = TOKENS, .kv = parse(text)};
+    o.kv.page = page;
+    decoder *d;
+    const float *logits;
+    cr_assert_null(kvcache_decoder.create(m, &o, &d));
+    kvcache_decoder.observe(d, take_shown, &(showing){c, &x});
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        cr_assert_null(kvcache_decoder.step(d, ids, lengths[i], 1, &logits));
+        for (size_t l = 0; l < c->L; l++)
+            for (size_t g = 0; g < x.heads; g++)
+                for (size_t t = 0; t < lengths[i]; t++) {
+                    if (!kvcache_decoder.holds(d, l, g, t))
+                        continue;
+                    cr_assert_null(kvcache_decoder.read_kv(d, l, g, t, k, v));
+                    cr_assert_arr_eq(k, shown_at(&x, c, false, l, g, t), x.D * sizeof *k,
+                                     "%s, page %zu: key %zu of %zu", text, page, t, lengths[i]);
+                    cr_assert_arr_eq(v, shown_at(&x, c, true, l, g, t), x.D * sizeof *v,
+                                     "%s, page %zu: value %zu of %zu", text, page, t, lengths[i]);
+                }
+    }
+    kvcache_decoder.destroy(d);
+    memory_free(x.at);
+    memory_free(k);
+    memory_free(v);
+}
+
+Test(specs, show_what_is_held)
+{
+    model *m;
+    int ids[TOKENS];
+    cr_assert_null(model_load("synthetic:L=2,C=36,H=6,G=2,T=150,V=16,F=30", &m));
+    for (size_t t = 0; t < TOKENS; t++)
+        ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+    for (size_t s = 0; s < SPEC_COUNT; s++)
+        for (size_t p = 0; p < 5; p++)
+            check_shown(m, SPECS[s], PAGES[p], ids);
+    model_free(m);
+}
+
+// One number that binary16 cannot hold, in any place, in one call with rows before and behind it.
+Test(specs, name_the_number_that_cannot_be_kept)
+{
+    enum { N = 21, C = 2 * 5 };
+    const config c = {.L = 3, .C = C, .H = 2, .F = 4, .V = 1, .T = 64};
+    kv *kept;
+    float numbers[2][N * C] = {0};
+    const rows k = {numbers[0], C, C}, v = {numbers[1], C, C};
+    cr_assert_null(kv_create(&c, 3, &(decoder_options){.T_max = c.T, .kv = parse("f16")}, &kept));
+    for (size_t i = 0; i < 2 * N * C; i++) {
+        const bool value = i >= N * C;
+        const size_t r = i % (N * C) / C, column = i % C;
+        char expected[96];
+        numbers[value][i % (N * C)] = 70000 + (float)i;
+        snprintf(expected, sizeof expected,
+                 "layer 1, head %zu, position %zu: a %s of %g cannot be kept as f16", column / 5,
+                 r + 3, value ? "value" : "key", (double)(70000 + (float)i));
+        support_assert_refused(kv_store(kept, 1, 3, &k, &v, N), expected);
+        numbers[value][i % (N * C)] = 0;
+    }
+    cr_assert_null(kv_store(kept, 1, 3, &k, &v, N));
+    kv_destroy(kept);
 }
 
 // Where queries and keys are large, most weights are +0, and scores are equal: the lower position

@@ -25,7 +25,7 @@ verify_everywhere() { # DIR
         "$OUT/bench" verify --work --budget 300 --decoder "$1/plugin.so:$spec" --timeout 5 -c 1-200 \
             -m synthetic:L=2,C=16,H=2,T=200,V=33 >"$1/report" 2>&1 || return
     done
-    for spec in all window:8+3; do
+    for spec in all window:8+3 kivi4:16; do
         expected=$(stages --decoder "kvcache:$spec") && [ "$(stages --decoder "$1/plugin.so:$spec")" = "$expected" ] || return
     done
 }
@@ -61,7 +61,7 @@ pass_tests() { # DIR FILE
     */math/kernel.c) filter='@(kernel|width)/*' ;;
     */math/*) filter='@(decoders|grouped|embed)/*' ;;
     */decoder.c | */keep/*) filter='@(decoders|properties|specs|subjects)/*' ;;
-    *) filter='@(decoders|specs|place|grouped|snapshot|batch|subjects)/*' ;;
+    *) filter='@(decoders|specs|place|grouped|snapshot|batch|subjects|store)/*' ;;
     esac
     sh -c "$PLUGIN_COMPILE -O1 -w -MF /dev/null -c -o '$1/mutant.o' '$1/$2' && $objects -o '$1/tests'" >"$1/log" 2>&1 &&
         timeout 300 "$1/tests" -j1 --fail-fast --filter "$filter" >"$1/log" 2>&1
