@@ -64,18 +64,19 @@ static size_t values_at(const page_shape *s, size_t g, size_t d)
     return g * s->head_bytes + s->value_bytes + d / LANES * panel_bytes(s, s->P);
 }
 
-// The scale of block b of a key at slot i; those of 16 slots lie side by side.
-static size_t key_scale_at(const page_shape *s, size_t g, size_t i, size_t b)
+// The scale of the first block of a key at slot i; those of 16 slots lie side by side, and behind
+// them those of the next block.
+static size_t key_scale_at(const page_shape *s, size_t g, size_t i)
 {
-    const size_t n = (i / LANES * blocks(s) + b) * LANES + i % LANES;
+    const size_t n = i / LANES * blocks(s) * LANES + i % LANES;
     return g * s->head_bytes + s->key_scales + n * sizeof(uint16_t);
 }
 
-// The scale of block b of a value at slot i; those of all slots lie side by side.
-static size_t value_scale_at(const page_shape *s, size_t g, size_t i, size_t b)
+// The scale of the first block of a value at slot i; those of all slots lie side by side, and behind
+// them those of the next block.
+static size_t value_scale_at(const page_shape *s, size_t g, size_t i)
 {
-    return g * s->head_bytes + s->value_scales +
-           (b * s->P + i) * s->form->scales * sizeof(uint16_t);
+    return g * s->head_bytes + s->value_scales + i * s->form->scales * sizeof(uint16_t);
 }
 
 // The pair of the group of slot i for channel d of a key; those of all channels lie side by side.
@@ -224,7 +225,7 @@ page_misfit page_write_keys(const page_shape *s, page *to, size_t g, size_t i, c
     for (size_t r = 0; r < n && misfit.row == n; r++) {
         const size_t written =
             write_row(s, k + r * stride, (page *)scratch + r * s->D * s->form->width,
-                      to + key_scale_at(s, g, i + r, 0), LANES * sizeof(uint16_t));
+                      to + key_scale_at(s, g, i + r), LANES * sizeof(uint16_t));
         if (written < s->D)
             misfit = (page_misfit){r, written};
     }
@@ -243,7 +244,7 @@ void page_write_channel(const page_shape *s, page *to, size_t g, size_t i, size_
 size_t page_write_value(const page_shape *s, page *to, size_t g, size_t i, const float *v,
                         void *scratch)
 {
-    const size_t written = write_row(s, v, scratch, to + value_scale_at(s, g, i, 0),
+    const size_t written = write_row(s, v, scratch, to + value_scale_at(s, g, i),
                                      s->P * s->form->scales * sizeof(uint16_t));
     page_put_value(s, to, g, i, scratch);
     return written;
@@ -258,21 +259,21 @@ void page_read_key(const page_shape *s, const page *from, size_t g, size_t i, fl
                       (const uint16_t *)(const void *)(from + group_scale_at(s, g, i, d)), 1,
                       k + d);
     if (!s->group)
-        read_row(s, scratch, from + key_scale_at(s, g, i, 0), LANES * sizeof(uint16_t), k);
+        read_row(s, scratch, from + key_scale_at(s, g, i), LANES * sizeof(uint16_t), k);
 }
 
 void page_read_value(const page_shape *s, const page *from, size_t g, size_t i, float *v,
                      void *scratch)
 {
     page_take_value(s, from, g, i, scratch);
-    read_row(s, scratch, from + value_scale_at(s, g, i, 0),
-             s->P * s->form->scales * sizeof(uint16_t), v);
+    read_row(s, scratch, from + value_scale_at(s, g, i), s->P * s->form->scales * sizeof(uint16_t),
+             v);
 }
 
 panels page_keys(const page_shape *s, const page *at, size_t g, size_t from, size_t to)
 {
     panels b = {.at = at + keys_at(s, g, from), .count = (to - from) / LANES, .of = s->form->of};
-    const size_t scale = s->group ? group_scale_at(s, g, from, 0) : key_scale_at(s, g, from, 0);
+    const size_t scale = s->group ? group_scale_at(s, g, from, 0) : key_scale_at(s, g, from);
     b.stride = panel_bytes(s, s->D) / sizeof(uint32_t) * rows_of_word(s);
     b.scales.at = (const uint16_t *)(const void *)(at + scale);
     b.scales.by_row = s->group;
@@ -287,7 +288,7 @@ panels page_values(const page_shape *s, const page *at, size_t g, size_t from)
     panels b = {.at = at + values_at(s, g, 0), .count = panels_for(s->D), .of = s->form->of};
     b.stride = LANES * s->P;
     b.first = from;
-    b.scales.at = (const uint16_t *)(const void *)(at + value_scale_at(s, g, 0, 0));
+    b.scales.at = (const uint16_t *)(const void *)(at + value_scale_at(s, g, 0));
     b.scales.by_row = true;
     b.scales.block = s->block;
     b.scales.stride = s->P * s->form->scales;

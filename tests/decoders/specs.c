@@ -221,41 +221,54 @@ static void check_shown(const model *m, const char *text, size_t page, const int
     memory_free(v);
 }
 
+// Heads of one block of channels, and of two.
 Test(specs, show_what_is_held)
 {
-    model *m;
-    int ids[TOKENS];
-    cr_assert_null(model_load("synthetic:L=2,C=36,H=6,G=2,T=150,V=16,F=30", &m));
-    for (size_t t = 0; t < TOKENS; t++)
-        ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
-    for (size_t s = 0; s < SPEC_COUNT; s++)
-        for (size_t p = 0; p < 5; p++)
-            check_shown(m, SPECS[s], PAGES[p], ids);
-    model_free(m);
+    static const char *const shapes[] = {"synthetic:L=2,C=36,H=6,G=2,T=150,V=16,F=30",
+                                         "synthetic:L=2,C=80,H=2,T=150,V=16,F=30"};
+    for (size_t i = 0; i < 2; i++) {
+        model *m;
+        int ids[TOKENS];
+        cr_assert_null(model_load(shapes[i], &m));
+        for (size_t t = 0; t < TOKENS; t++)
+            ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+        for (size_t s = 0; s < SPEC_COUNT; s++)
+            for (size_t p = 0; p < 5; p++)
+                check_shown(m, SPECS[s], PAGES[p], ids);
+        model_free(m);
+    }
 }
 
-// One number that binary16 cannot hold, in any place, in one call with rows before and behind it.
+// One number that the form cannot hold, in any place, in one call with rows before and behind it.
+static void check_misfits(const char *text, size_t D, float beyond)
+{
+    enum { N = 21, FIRST = 3 };
+    const size_t C = 2 * D;
+    const config c = {.L = 3, .C = C, .H = 2, .F = 4, .V = 1, .T = 64};
+    const decoder_options o = {.T_max = c.T, .kv = parse(text)};
+    kv *kept;
+    float *numbers = memory_array(2 * N * C, sizeof *numbers);
+    const rows k = {numbers, C, C}, v = {numbers + N * C, C, C};
+    cr_assert_null(kv_create(&c, 3, &o, &kept));
+    for (size_t i = 0; i < 2 * N * C; i++) {
+        const size_t r = i % (N * C) / C, column = i % C;
+        char expected[128];
+        numbers[i] = beyond + beyond / 1024 * (float)(i % 64);
+        snprintf(expected, sizeof expected,
+                 "layer 1, head %zu, position %zu: a %s of %g cannot be kept as %s", column / D,
+                 r + FIRST, i < N * C ? "key" : "value", (double)numbers[i], text);
+        support_assert_refused(kv_store(kept, 1, FIRST, &k, &v, N), expected);
+        numbers[i] = 0;
+    }
+    cr_assert_null(kv_store(kept, 1, FIRST, &k, &v, N));
+    kv_destroy(kept);
+    memory_free(numbers);
+}
+
 Test(specs, name_the_number_that_cannot_be_kept)
 {
-    enum { N = 21, C = 2 * 5 };
-    const config c = {.L = 3, .C = C, .H = 2, .F = 4, .V = 1, .T = 64};
-    kv *kept;
-    float numbers[2][N * C] = {0};
-    const rows k = {numbers[0], C, C}, v = {numbers[1], C, C};
-    cr_assert_null(kv_create(&c, 3, &(decoder_options){.T_max = c.T, .kv = parse("f16")}, &kept));
-    for (size_t i = 0; i < 2 * N * C; i++) {
-        const bool value = i >= N * C;
-        const size_t r = i % (N * C) / C, column = i % C;
-        char expected[96];
-        numbers[value][i % (N * C)] = 70000 + (float)i;
-        snprintf(expected, sizeof expected,
-                 "layer 1, head %zu, position %zu: a %s of %g cannot be kept as f16", column / 5,
-                 r + 3, value ? "value" : "key", (double)(70000 + (float)i));
-        support_assert_refused(kv_store(kept, 1, 3, &k, &v, N), expected);
-        numbers[value][i % (N * C)] = 0;
-    }
-    cr_assert_null(kv_store(kept, 1, 3, &k, &v, N));
-    kv_destroy(kept);
+    check_misfits("f16", 5, 65536);
+    check_misfits("q8", 40, 65536 * 127);
 }
 
 // Where queries and keys are large, most weights are +0, and scores are equal: the lower position
