@@ -271,6 +271,80 @@ Test(specs, name_the_number_that_cannot_be_kept)
     check_misfits("q8", 40, 65536 * 127);
 }
 
+// Where rows come in several calls, what is held is the same as from one.
+Test(specs, are_stored_in_parts_as_at_once)
+{
+    enum { T = 100, C = 80 };
+    static const size_t ends[] = {5, 16, 21, 53, 54, 70, T};
+    const config c = {.L = 1, .C = C, .H = 2, .F = 4, .V = 1, .T = T};
+    float numbers[2][T * C], a[2][C / 2], b[2][C / 2];
+    int ids[T] = {0};
+    for (size_t i = 0; i < T * C; i++) {
+        numbers[0][i] = (float)(i * 7919 % 1013) / 64 - 7;
+        numbers[1][i] = (float)(i * 104729 % 1019) / 128 - 3;
+    }
+    for (size_t s = 0; s < SPEC_COUNT; s++) {
+        const decoder_options o = {.T_max = T, .kv = parse(SPECS[s])};
+        if (o.kv.keep != KV_ALL)
+            continue;
+        kv *whole, *parts;
+        cr_assert_null(kv_create(&c, 1, &o, &whole));
+        cr_assert_null(kv_create(&c, 1, &o, &parts));
+        for (size_t i = 0, from = 0; i < sizeof ends / sizeof *ends; from = ends[i++]) {
+            const rows k = {numbers[0] + from * C, C, C}, v = {numbers[1] + from * C, C, C};
+            if (i == 0)
+                cr_assert_null(kv_store(whole, 0, 0, &k, &v, T));
+            cr_assert_null(kv_store(parts, 0, from, &k, &v, ends[i] - from));
+        }
+        kv_commit(whole, ids, T);
+        kv_commit(parts, ids, T);
+        for (size_t i = 0; i < 2 * T; i++) {
+            cr_assert_null(kv_read(whole, 0, i % 2, i / 2, a[0], a[1]));
+            cr_assert_null(kv_read(parts, 0, i % 2, i / 2, b[0], b[1]));
+            cr_assert_arr_eq(a[0], b[0], sizeof a, "%s: position %zu", SPECS[s], i / 2);
+        }
+        kv_destroy(whole);
+        kv_destroy(parts);
+    }
+}
+
+static void count_rows(void *user, stage s, int l, int head, size_t t, const float *values,
+                       size_t n)
+{
+    (void)l, (void)head, (void)t, (void)values, (void)n;
+    *(size_t *)user += s == STAGE_EMBED;
+}
+
+// A window that has to begin anew knows the rows of its new text as if there had been no other.
+Test(specs, go_on_from_rows_that_were_computed_anew)
+{
+    model *m;
+    decoder *d;
+    const float *logits;
+    int ids[TOKENS] = {0};
+    size_t computed = 0, expected = 0;
+    const decoder_options o = {.T_max = TOKENS, .kv = {.keep = KV_WINDOW, .recent = 8, .page = 16}};
+    const struct {
+        size_t changed, T, computed;
+    } steps[] = {{0, 150, 150}, {50, 100, 100}, {95, 100, 5}, {99, 100, 1}, {97, 120, 23}};
+    cr_assert_null(model_load("synthetic:L=2,C=36,H=3,T=150,V=16,F=30", &m));
+    cr_assert_null(kvcache_decoder.create(m, &o, &d));
+    kvcache_decoder.observe(d, count_rows, &computed);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        ids[steps[i].changed] = (ids[steps[i].changed] + 1) % 16;
+        cr_assert_null(kvcache_decoder.step(d, ids, steps[i].T, 1, &logits));
+        expected += steps[i].computed;
+        cr_assert_eq(computed, expected, "step %zu: %zu rows, not %zu", i, computed, expected);
+        cr_assert_eq(kv_computed(kvcache_state_of(d).kept), expected, "step %zu", i);
+        cr_assert(kvcache_decoder.holds(d, 1, 2, steps[i].T - 1));
+        cr_assert(!kvcache_decoder.holds(d, 2, 0, steps[i].T - 1));
+        cr_assert(!kvcache_decoder.holds(d, 0, 3, steps[i].T - 1));
+        cr_assert(!kvcache_decoder.holds(d, 0, 0, steps[i].T));
+    }
+    kvcache_decoder.destroy(d);
+    model_free(m);
+}
+
 // Where queries and keys are large, most weights are +0, and scores are equal: the lower position
 // leaves.
 Test(specs, heavy_lets_the_lower_of_equal_scores_go)
