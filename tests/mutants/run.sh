@@ -64,7 +64,7 @@ pass_tests() { # DIR FILE
     *) filter='@(decoders|specs|place|grouped|snapshot|batch|subjects|store)/*' ;;
     esac
     sh -c "$PLUGIN_COMPILE -O1 -w -MF /dev/null -c -o '$1/mutant.o' '$1/$2' && $objects -o '$1/tests'" >"$1/log" 2>&1 &&
-        timeout 300 "$1/tests" -j1 --fail-fast --filter "$filter" >"$1/log" 2>&1
+        timeout 300 "$1/tests" -j1 --fail-fast --timeout 120 --filter "$filter" >"$1/log" 2>&1
 }
 
 # Blocks end where they end, not at the next page: the sanitizers are to see what steps out of
