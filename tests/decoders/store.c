@@ -6,6 +6,7 @@
 
 #include "common/base/size.h"
 #include "common/kv/kv.h"
+#include "common/kv/page.h"
 #include "kvcache/kvcache.h"
 #include "naive/naive.h"
 #include "tests/support/life.h"
@@ -265,6 +266,17 @@ Test(store, bytes_are_those_of_the_pages_that_hold_a_row)
             cr_assert_eq(kvcache_decoder.bytes(x->cached[0]), 0);
             life_end(x);
         }
+}
+
+// GPT-2's heads are two blocks of 32 channels, no more.
+Test(store, a_page_of_heads_of_64_channels_has_two_scales_a_row)
+{
+    const config c = {.L = 1, .C = 128, .H = 2, .F = 4, .V = 1, .T = 64};
+    const page_shape eight = page_shape_of(&(kv_spec){.form = KV_Q8}, &c),
+                     four = page_shape_of(&(kv_spec){.form = KV_Q4}, &c);
+    cr_assert_eq(eight.P, 64);
+    cr_assert_eq(eight.head_bytes, 2 * 64 * (64 + 2 * 2));
+    cr_assert_eq(four.bytes, 2 * 2 * 64 * (32 + 2 * 2));
 }
 
 // Where the first number lies that binary16 cannot hold: rows come in order, heads within a row.
