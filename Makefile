@@ -67,6 +67,11 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 # tests/decoders/kernel.c and width.c watch them instead, and valgrind with narrow keys and values.
 $(patsubst %,$(BUILD)/%.o,$(foreach of,kernel widen,obj/common/math/$(of) pic/common/math/$(of))): \
   OWN = $(if $(SANITIZE),-O3 -fno-sanitize=all)
+# Without optimising clang gives every vector that is inlined a place of its own on the stack: more
+# than the 8 MiB there are.
+ifneq ($(filter -O0,$(CFLAGS)),)
+$(BUILD)/obj/common/math/widen.o $(BUILD)/pic/common/math/widen.o: OWN = -O1
+endif
 # context.json says how the program was built.
 $(call object,bench/base/machine.c): OWN = -DBUILD_FLAGS='"$(strip $(CFLAGS) $(ARCH) $(WIDE) $(CONTRACT))"'
 

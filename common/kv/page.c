@@ -72,8 +72,8 @@ static size_t key_scale_at(const page_shape *s, size_t g, size_t i)
     return g * s->head_bytes + s->key_scales + n * sizeof(uint16_t);
 }
 
-// The scale of the first block of a value at slot i; those of all slots lie side by side, and behind
-// them those of the next block.
+// The scale of the first block of a value at slot i; those of all slots lie side by side, those of
+// the next block behind them.
 static size_t value_scale_at(const page_shape *s, size_t g, size_t i)
 {
     return g * s->head_bytes + s->value_scales + i * s->form->scales * sizeof(uint16_t);
