@@ -290,8 +290,8 @@ static size_t stretch(const kv *s, size_t t, size_t left)
     return G ? size_min(left, G - t % G) : left;
 }
 
-// Rows t - n to t - 1 of kivi, all of the call so far, have attended: their group ends with the last
-// of them, or, behind the `last` stretch of the call, stays as it is.
+// Rows t - n to t - 1 of kivi, all of the call so far, have attended: their group ends with the
+// last of them, or, behind the `last` stretch of the call, stays as it is.
 static status end_stretch(kv *s, size_t l, size_t t, size_t n, bool last, const tap *to)
 {
     const size_t group = s->shape.group;
