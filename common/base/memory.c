@@ -87,5 +87,5 @@ status memory_failed(const char *what)
 
 bool memory_is_short(status s)
 {
-    return s && strstr(s, shortage);
+    return s && strncmp(s, shortage, sizeof shortage - 1) == 0;
 }

@@ -28,7 +28,8 @@ void memory_free(void *p);
 // The failure to return when one of the above gave NULL: "out of memory for WHAT".
 status memory_failed(const char *what);
 
-// Whether a failure is one of these, whatever a caller has put before it.
+// Whether a failure is one of these, as it was returned. (Behind what callers put before it may
+// stand anything, words of a user's among it.)
 bool memory_is_short(status s);
 
 // For tests: the n-th allocation from now fails (1 = the next); 0 switches this off. Returns how

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/input.h"
+#include "common/generate/state.h"
 #include "common/kv/spec.h"
 
 enum { MOST = 2147483647 };
@@ -314,24 +315,23 @@ static status parse_one(int code, char **argv, options *o)
 // Each file that is written has a name of its own.
 static status check_files(const options *o)
 {
-    static const char hidden[] = ",hidden"; // behind the name of --save-state
-    const size_t n = o->save_state ? strlen(o->save_state) : 0, suffix = sizeof hidden - 1;
-    const bool is_hidden = n > suffix && strcmp(o->save_state + n - suffix, hidden) == 0;
+    bool is_hidden;
     const struct {
         const char *option, *path;
-        size_t n;
     } files[] = {
-        {"--save-state", o->save_state, is_hidden ? n - suffix : n},
-        {"--hidden", o->hidden, o->hidden ? strlen(o->hidden) : 0},
-        {"--logits", o->logits, o->logits ? strlen(o->logits) : 0},
-        {"--all-logits", o->all_logits, o->all_logits ? strlen(o->all_logits) : 0},
+        {"--save-state", o->save_state},
+        {"--hidden", o->hidden},
+        {"--logits", o->logits},
+        {"--all-logits", o->all_logits},
     };
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        for (size_t j = 0; files[i].path && j < i; j++)
-            if (files[j].path && files[i].n == files[j].n &&
-                memcmp(files[i].path, files[j].path, files[i].n) == 0)
-                return status_fail("%s and %s both name '%.*s': give two files", files[j].option,
-                                   files[i].option, (int)files[i].n, files[i].path);
+    for (size_t i = 1; i < sizeof files / sizeof *files; i++)
+        for (size_t j = 0; files[i].path && j < i; j++) {
+            const char *other = files[j].path;
+            const size_t n = !other ? 0 : j == 0 ? state_file(other, &is_hidden) : strlen(other);
+            if (other && n == strlen(files[i].path) && memcmp(files[i].path, other, n) == 0)
+                return status_fail("%s and %s both name '%s': give two files", files[j].option,
+                                   files[i].option, files[i].path);
+        }
     return NULL;
 }
 

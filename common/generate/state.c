@@ -23,17 +23,23 @@ status state_load(const state_api *api, decoder *d, const model *m, const char *
     return s;
 }
 
-// The path in TEXT, and whether ",hidden" stands behind it.
-static status read_text(const char *text, char path[FILE_PATH_SIZE], bool *is_hidden)
+size_t state_file(const char *text, bool *is_hidden)
 {
     static const char hidden[] = ",hidden";
     const size_t n = strlen(text), suffix = sizeof hidden - 1;
     *is_hidden = n > suffix && strcmp(text + n - suffix, hidden) == 0;
+    return *is_hidden ? n - suffix : n;
+}
+
+// FILE of TEXT, with a zero behind it.
+static status read_text(const char *text, char path[FILE_PATH_SIZE], bool *is_hidden)
+{
+    const size_t n = state_file(text, is_hidden);
     if (n >= FILE_PATH_SIZE)
         return status_fail("--save-state %.64s...: the path is longer than %d bytes: use a shorter "
                            "one",
                            text, FILE_PATH_SIZE - 1);
-    snprintf(path, FILE_PATH_SIZE, "%.*s", (int)(*is_hidden ? n - suffix : n), text);
+    snprintf(path, FILE_PATH_SIZE, "%.*s", (int)n, text);
     return NULL;
 }
 

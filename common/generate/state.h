@@ -3,6 +3,7 @@
 #define LOCKSTEP_STATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "common/decoder.h"
 #include "common/generate/figures.h"
@@ -19,8 +20,9 @@ typedef struct state_api {
 // --load-state PATH; fills in what the report says of it.
 status state_load(const state_api *api, decoder *d, const model *m, const char *path, report *r);
 
-// --save-state TEXT: "FILE" or "FILE,hidden". Whether a decoder of this spec can be saved; and does
-// it.
+// --save-state TEXT: "FILE" or "FILE,hidden". Bytes of FILE, and which of the two it is; whether a
+// decoder of this spec can be saved; and saves it.
+size_t state_file(const char *text, bool *is_hidden);
 status state_check(const state_api *api, const kv_spec *spec, const char *text);
 status state_save(const state_api *api, decoder *d, const model *m, const char *text);
 

@@ -119,13 +119,14 @@ static enum MHD_Result queue(connection *c, unsigned code, response *r, const ch
 }
 
 // Takes `text`, from malloc or NULL.
+static response *made_of(char *text)
+{
+    return text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+}
+
 static enum MHD_Result send_text(connection *c, unsigned code, char *text)
 {
-    if (!text)
-        return MHD_NO;
-    return queue(c, code,
-                 MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE),
-                 "application/json");
+    return queue(c, code, made_of(text), "application/json");
 }
 
 static enum MHD_Result refuse(connection *c, unsigned code, const char *message)
@@ -136,9 +137,7 @@ static enum MHD_Result refuse(connection *c, unsigned code, const char *message)
 // The path has another method.
 static enum MHD_Result refuse_method(connection *c, const char *method, const char *message)
 {
-    char *text = answer_error(message, NULL, NULL, true, 0);
-    response *r =
-        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+    response *r = made_of(answer_error(message, NULL, NULL, true, 0));
     if (r)
         MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, method);
     return queue(c, MHD_HTTP_METHOD_NOT_ALLOWED, r, "application/json");

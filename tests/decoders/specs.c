@@ -70,6 +70,16 @@ static kv_spec parse(const char *text)
     return spec;
 }
 
+// A model, and TOKENS ids of its vocabulary.
+static model *loaded(const char *name, int ids[TOKENS])
+{
+    model *m;
+    cr_assert_null(model_load(name, &m));
+    for (size_t t = 0; t < TOKENS; t++)
+        ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+    return m;
+}
+
 // A decoder's last `wanted` rows of T tokens against the oracle's, which has all rows of them.
 static void check_rows(const decoder_api *api, decoder *d, const char *what, const int *ids,
                        size_t T, size_t wanted, size_t V, const float *oracle)
@@ -148,11 +158,8 @@ Test(specs, equal_the_oracle_at_every_length_and_in_every_row)
                                          "synthetic:L=2,C=36,H=6,G=2,T=150,V=16,F=30",
                                          "synthetic:L=3,C=20,H=1,T=150,V=11,F=8,seed=5"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        model *m;
         int ids[TOKENS];
-        cr_assert_null(model_load(shapes[i], &m));
-        for (size_t t = 0; t < TOKENS; t++)
-            ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+        model *m = loaded(shapes[i], ids);
         for (size_t s = 0; s < SPEC_COUNT; s++)
             for (size_t p = 0; p < 5; p++) // kivi's groups lie across pages, or side by side
                 if (p == (i + s) % 5 || strstr(SPECS[s], "kivi"))
@@ -163,28 +170,23 @@ Test(specs, equal_the_oracle_at_every_length_and_in_every_row)
 
 // The keys and values last shown of each position.
 typedef struct shown {
-    size_t heads, D;
+    size_t L, heads, D;
     float *at; // (2, L, heads, TOKENS, D): keys, then values
 } shown;
 
-static float *shown_at(const shown *x, const config *c, bool values, size_t l, size_t g, size_t t)
+static float *shown_at(const shown *x, bool values, size_t l, size_t g, size_t t)
 {
-    return x->at + ((((values ? c->L : 0) + l) * x->heads + g) * TOKENS + t) * x->D;
+    return x->at + ((((values ? x->L : 0) + l) * x->heads + g) * TOKENS + t) * x->D;
 }
-
-typedef struct showing {
-    const config *c;
-    shown *to;
-} showing;
 
 static void take_shown(void *user, stage s, int l, int head, size_t t, const float *values,
                        size_t n)
 {
-    const showing *x = user;
+    const shown *x = user;
     if (s != STAGE_STORED_K && s != STAGE_STORED_V)
         return;
-    cr_assert_eq(n, x->to->D);
-    memcpy(shown_at(x->to, x->c, s == STAGE_STORED_V, (size_t)l, (size_t)head, t), values,
+    cr_assert_eq(n, x->D);
+    memcpy(shown_at(x, s == STAGE_STORED_V, (size_t)l, (size_t)head, t), values,
            n * sizeof *values);
 }
 
@@ -192,7 +194,7 @@ static void check_shown(const model *m, const char *text, size_t page, const int
 {
     static const size_t lengths[] = {1, 2, 5, 15, 16, 33, 40, 41, 70, 100, 129, TOKENS};
     const config *c = &m->config;
-    shown x = {.heads = config_kv_heads(c), .D = config_head_size(c)};
+    shown x = {.L = c->L, .heads = config_kv_heads(c), .D = config_head_size(c)};
     x.at = memory_array(2 * c->L * x.heads * TOKENS * x.D, sizeof *x.at);
     float *k = memory_array(x.D, sizeof *k), *v = memory_array(x.D, sizeof *v);
     decoder_options o = {.T_max = TOKENS, .kv = parse(text)};
@@ -200,7 +202,7 @@ static void check_shown(const model *m, const char *text, size_t page, const int
     decoder *d;
     const float *logits;
     cr_assert_null(kvcache_decoder.create(m, &o, &d));
-    kvcache_decoder.observe(d, take_shown, &(showing){c, &x});
+    kvcache_decoder.observe(d, take_shown, &x);
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         cr_assert_null(kvcache_decoder.step(d, ids, lengths[i], 1, &logits));
         for (size_t l = 0; l < c->L; l++)
@@ -209,9 +211,9 @@ static void check_shown(const model *m, const char *text, size_t page, const int
                     if (!kvcache_decoder.holds(d, l, g, t))
                         continue;
                     cr_assert_null(kvcache_decoder.read_kv(d, l, g, t, k, v));
-                    cr_assert_arr_eq(k, shown_at(&x, c, false, l, g, t), x.D * sizeof *k,
+                    cr_assert_arr_eq(k, shown_at(&x, false, l, g, t), x.D * sizeof *k,
                                      "%s, page %zu: key %zu of %zu", text, page, t, lengths[i]);
-                    cr_assert_arr_eq(v, shown_at(&x, c, true, l, g, t), x.D * sizeof *v,
+                    cr_assert_arr_eq(v, shown_at(&x, true, l, g, t), x.D * sizeof *v,
                                      "%s, page %zu: value %zu of %zu", text, page, t, lengths[i]);
                 }
     }
@@ -227,11 +229,8 @@ Test(specs, show_what_is_held)
     static const char *const shapes[] = {"synthetic:L=2,C=36,H=6,G=2,T=150,V=16,F=30",
                                          "synthetic:L=2,C=80,H=2,T=150,V=16,F=30"};
     for (size_t i = 0; i < 2; i++) {
-        model *m;
         int ids[TOKENS];
-        cr_assert_null(model_load(shapes[i], &m));
-        for (size_t t = 0; t < TOKENS; t++)
-            ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+        model *m = loaded(shapes[i], ids);
         for (size_t s = 0; s < SPEC_COUNT; s++)
             for (size_t p = 0; p < 5; p++)
                 check_shown(m, SPECS[s], PAGES[p], ids);
@@ -308,57 +307,17 @@ Test(specs, are_stored_in_parts_as_at_once)
     }
 }
 
-static void count_rows(void *user, stage s, int l, int head, size_t t, const float *values,
-                       size_t n)
-{
-    (void)l, (void)head, (void)t, (void)values, (void)n;
-    *(size_t *)user += s == STAGE_EMBED;
-}
-
-// A window that has to begin anew knows the rows of its new text as if there had been no other.
-Test(specs, go_on_from_rows_that_were_computed_anew)
-{
-    model *m;
-    decoder *d;
-    const float *logits;
-    int ids[TOKENS] = {0};
-    size_t computed = 0, expected = 0;
-    const decoder_options o = {.T_max = TOKENS, .kv = {.keep = KV_WINDOW, .recent = 8, .page = 16}};
-    const struct {
-        size_t changed, T, computed;
-    } steps[] = {{0, 150, 150}, {50, 100, 100}, {95, 100, 5}, {99, 100, 1}, {97, 120, 23}};
-    cr_assert_null(model_load("synthetic:L=2,C=36,H=3,T=150,V=16,F=30", &m));
-    cr_assert_null(kvcache_decoder.create(m, &o, &d));
-    kvcache_decoder.observe(d, count_rows, &computed);
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        ids[steps[i].changed] = (ids[steps[i].changed] + 1) % 16;
-        cr_assert_null(kvcache_decoder.step(d, ids, steps[i].T, 1, &logits));
-        expected += steps[i].computed;
-        cr_assert_eq(computed, expected, "step %zu: %zu rows, not %zu", i, computed, expected);
-        cr_assert_eq(kv_computed(kvcache_state_of(d).kept), expected, "step %zu", i);
-        cr_assert(kvcache_decoder.holds(d, 1, 2, steps[i].T - 1));
-        cr_assert(!kvcache_decoder.holds(d, 2, 0, steps[i].T - 1));
-        cr_assert(!kvcache_decoder.holds(d, 0, 3, steps[i].T - 1));
-        cr_assert(!kvcache_decoder.holds(d, 0, 0, steps[i].T));
-    }
-    kvcache_decoder.destroy(d);
-    model_free(m);
-}
-
 // Where queries and keys are large, most weights are +0, and scores are equal: the lower position
 // leaves.
 Test(specs, heavy_lets_the_lower_of_equal_scores_go)
 {
-    model *m;
     int ids[TOKENS];
-    cr_assert_null(model_load("synthetic:L=2,C=36,H=3,T=150,V=16,F=30", &m));
+    model *m = loaded("synthetic:L=2,C=36,H=3,T=150,V=16,F=30", ids);
     for (size_t l = 0; l < 2; l++) {
         const linear *w = &m->layers[l].qkv;
         for (size_t i = 0; i < panels_for(2 * 36) * LANES * w->K; i++)
             ((float *)w->panels)[i] *= 64;
     }
-    for (size_t t = 0; t < TOKENS; t++)
-        ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
     check_spec(m, "heavy:4+8", 0, ids);
     check_spec(m, "heavy:1+20", 0, ids);
     model_free(m);
@@ -368,14 +327,11 @@ Test(specs, heavy_lets_the_lower_of_equal_scores_go)
 // besides.
 Test(specs, heavy_without_others_is_a_window_of_one_more)
 {
-    model *m;
     decoder *d[2];
     int ids[TOKENS];
     const float *logits[2];
     static const char *const same[2] = {"heavy:9+0", "window:10"};
-    cr_assert_null(model_load("synthetic:L=3,C=20,H=2,T=150,V=11,F=8", &m));
-    for (size_t t = 0; t < TOKENS; t++)
-        ids[t] = (int)((t * t * 7 + t * 3 + 1) % m->config.V);
+    model *m = loaded("synthetic:L=3,C=20,H=2,T=150,V=11,F=8", ids);
     for (size_t i = 0; i < 2; i++) {
         decoder_options o = {.T_max = TOKENS, .kv = parse(same[i])};
         cr_assert_null(kvcache_decoder.create(m, &o, &d[i]));

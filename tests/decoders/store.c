@@ -268,6 +268,32 @@ Test(store, bytes_are_those_of_the_pages_that_hold_a_row)
         }
 }
 
+// A window that has to begin anew knows the rows of its new text as if there had been no other.
+Test(store, a_window_goes_on_from_rows_that_were_computed_anew)
+{
+    static const struct {
+        size_t changed, T, computed;
+    } steps[] = {{0, 150, 150}, {50, 100, 100}, {95, 100, 5}, {99, 100, 1}, {97, 120, 23}};
+    life *x = life_begin("window:8", 16, false);
+    decoder *d = x->cached[0];
+    const config *c = &x->m->config;
+    int *ids = x->texts[0];
+    size_t expected = 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const size_t T = steps[i].T, heads = config_kv_heads(c);
+        ids[steps[i].changed] = (ids[steps[i].changed] + 1) % (int)c->V;
+        const size_t computed = life_rows_of_step(x, 0, ids, T, 1);
+        cr_assert_eq(computed, steps[i].computed, "step %zu: %zu rows", i, computed);
+        expected += computed;
+        cr_assert_eq(kv_computed(kvcache_state_of(d).kept), expected, "step %zu", i);
+        cr_assert(kvcache_decoder.holds(d, c->L - 1, heads - 1, T - 1));
+        cr_assert(!kvcache_decoder.holds(d, c->L, 0, T - 1));
+        cr_assert(!kvcache_decoder.holds(d, 0, heads, T - 1));
+        cr_assert(!kvcache_decoder.holds(d, 0, 0, T));
+    }
+    life_end(x);
+}
+
 // GPT-2's heads are two blocks of 32 channels, no more.
 Test(store, a_page_of_heads_of_64_channels_has_two_scales_a_row)
 {
