@@ -163,7 +163,8 @@ Test(bench, the_program_exits_with_what_the_command_says)
                  {"all -x", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char line[1024];
-        snprintf(line, sizeof line, "'" BUILD_DIR "/bench' %s >/dev/null 2>&1", cases[i].arguments);
+        snprintf(line, sizeof line, "'" BUILD_DIR "/tested/bench' %s >/dev/null 2>&1",
+                 cases[i].arguments);
         int result = system(line);
         cr_assert(WIFEXITED(result) && WEXITSTATUS(result) == cases[i].exit_code,
                   "bench %s exits %d instead of %d", cases[i].arguments, WEXITSTATUS(result),

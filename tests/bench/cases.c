@@ -8,7 +8,7 @@
 #include "tests/support/shell.h"
 
 #define MODEL "-m synthetic:L=2,C=48,H=3,T=64,V=100 "
-#define BENCH BUILD_DIR "/bench "
+#define BENCH BUILD_DIR "/tested/bench "
 enum { COMMAND = 4096 };
 
 TestSuite(cases, .init = shell_make_folder, .fini = shell_remove_folder, .timeout = 120);
@@ -35,7 +35,7 @@ static void write_model(void)
 Test(cases, names_that_are_not_utf8_are_written_with_a_sign_in_their_place)
 {
     write_model();
-    expect(0, "cp " BUILD_DIR "/bench \"$N\"");
+    expect(0, "cp " BUILD_DIR "/tested/bench \"$N\"");
     expect(0, "\"$N/bench\" verify " MODEL "-c 1-4 --json --kv \"file:$N\"");
     shell_expect_in("out", "n\xef\xbf\xbd\",\n");
     expect(0, "\"$N/bench\" verify -m \"$N\" -c 1-2 --json");

@@ -488,7 +488,7 @@ Test(profile, every_allocation_may_fail)
 static int run(const char *arguments, char *text, size_t size)
 {
     char line[512];
-    snprintf(line, sizeof line, "'" BUILD_DIR "/bench' %s 2>&1", arguments);
+    snprintf(line, sizeof line, "'" BUILD_DIR "/tested/bench' %s 2>&1", arguments);
     FILE *f = popen(line, "r");
     cr_assert_not_null(f, "%s", line);
     text[fread(text, 1, size - 1, f)] = '\0';

@@ -11,7 +11,8 @@
 #define MODEL "-m synthetic:L=2,C=48,H=3,T=64,V=100 "
 #define PLUGIN "--decoder " BUILD_DIR "/plugins/misbehaving.so "
 #define VERIFY                                                                                     \
-    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR "/bench verify " MODEL "-c 1-8 " PLUGIN
+    "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR "/tested/bench verify " MODEL            \
+    "-c 1-8 " PLUGIN
 enum { COMMAND = 2048 };
 
 TestSuite(processes, .init = shell_make_folder, .fini = shell_remove_folder, .timeout = 120);
@@ -86,8 +87,8 @@ Test(processes, ctrl_c_is_the_users_and_no_crash)
 
 Test(processes, an_ignored_sigchld_is_no_hang)
 {
-    cr_assert_eq(shell_run("timeout 60 env --ignore-signal=CHLD " BUILD_DIR "/bench verify " MODEL
-                           "-c 1-8 " PLUGIN),
+    cr_assert_eq(shell_run("timeout 60 env --ignore-signal=CHLD " BUILD_DIR
+                           "/tested/bench verify " MODEL "-c 1-8 " PLUGIN),
                  0);
     shell_expect_in("out", "PASS");
 }
@@ -99,8 +100,8 @@ Test(processes, standard_output_that_cannot_be_written_is_a_failure)
                                         "bench verify " MODEL "-c 1-4 " PLUGIN};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char line[COMMAND];
-        snprintf(line, sizeof line, "test -c /dev/full || exit 1; " BUILD_DIR "/%s >/dev/full",
-                 lines[i]);
+        snprintf(line, sizeof line,
+                 "test -c /dev/full || exit 1; " BUILD_DIR "/tested/%s >/dev/full", lines[i]);
         cr_assert_eq(shell_run(line), 1, "%s", lines[i]);
         shell_expect_in("err", "cannot be written");
     }
@@ -108,7 +109,8 @@ Test(processes, standard_output_that_cannot_be_written_is_a_failure)
 
 Test(processes, messages_do_not_reach_files_when_streams_are_closed)
 {
-    cr_assert_eq(shell_run(BUILD_DIR "/bench sweep " MODEL "-c 1,2 -n 6 --out $D/r >&- 2>&-"), 1);
+    cr_assert_eq(
+        shell_run(BUILD_DIR "/tested/bench sweep " MODEL "-c 1,2 -n 6 --out $D/r >&- 2>&-"), 1);
     cr_assert_eq(
         shell_run("test -s $D/r/samples.csv && ! grep -E 'sweep|bench|medians' $D/r/*.csv"), 0);
 }
@@ -156,7 +158,7 @@ Test(processes, no_part_is_left_by_hup_and_quit)
 Test(processes, verify_where_nothing_can_be_written_says_so_first_and_gives_its_verdict)
 {
     cr_assert_eq(shell_run("cp " BUILD_DIR
-                           "/bench $D/bench && touch $D/results && $D/bench verify " MODEL
+                           "/tested/bench $D/bench && touch $D/results && $D/bench verify " MODEL
                            "-c 1-4"),
                  0);
     shell_expect_in("err", "results cannot be written: what is found will not be recorded\n");
@@ -189,7 +191,7 @@ Test(processes, a_system_call_that_fails_is_named)
 Test(processes, a_malformed_record_does_not_block_verify)
 {
     static const char *const records[] = {"", "[]", "{", "3", "{\"a\": {\"build\": 3}}", "\\377"};
-    cr_assert_eq(shell_run("mkdir $D/results; cp " BUILD_DIR "/bench $D/bench"), 0);
+    cr_assert_eq(shell_run("mkdir $D/results; cp " BUILD_DIR "/tested/bench $D/bench"), 0);
     for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
         char line[COMMAND];
         snprintf(line, sizeof line,
@@ -207,7 +209,7 @@ Test(processes, a_kill_leaves_whole_files)
         char line[COMMAND];
         snprintf(line, sizeof line,
                  BUILD_DIR
-                 "/bench sweep " MODEL "-c 1,2,4 -n 2000 --out $D/k & sleep 0.%d; "
+                 "/tested/bench sweep " MODEL "-c 1,2,4 -n 2000 --out $D/k & sleep 0.%d; "
                  "kill -KILL $!; wait $!; for f in $D/k/summary.csv $D/k/context.json; do "
                  "test ! -s $f || test -z \"$(tail -c 1 $f)\" || exit 1; done",
                  tenths);

@@ -452,9 +452,10 @@ Test(width, commands_refuse_other_weights)
 {
     cr_assert_eq(shell_run(BUILD_DIR "/kvcache --weights q4 --ids 1"), 2);
     shell_expect_in("err", "--weights 'q4': give q8, or leave it out");
-    cr_assert_eq(shell_run(BUILD_DIR "/bench verify --weights f16"), 2);
+    cr_assert_eq(shell_run(BUILD_DIR "/tested/bench verify --weights f16"), 2);
     shell_expect_in("err", "--weights: 'f16': give q8, or leave it out");
-    cr_assert_eq(shell_run(BUILD_DIR "/bench verify -W q8 -m synthetic:L=1,C=8,H=2,T=9,V=5"), 0);
+    cr_assert_eq(shell_run(BUILD_DIR "/tested/bench verify -W q8 -m synthetic:L=1,C=8,H=2,T=9,V=5"),
+                 0);
     shell_expect_in("out", "synthetic:L=1,C=8,H=2,T=9,V=5 (q8)");
 }
 

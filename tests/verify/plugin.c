@@ -13,10 +13,10 @@
 // A crash is to look as it does without a sanitizer.
 #define VERIFY                                                                                     \
     "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                          \
-    "/bench verify -m synthetic:L=2,C=48,H=3,T=64,V=100 -c 1-8 "
+    "/tested/bench verify -m synthetic:L=2,C=48,H=3,T=64,V=100 -c 1-8 "
 #define SWEEP                                                                                      \
     "ASAN_OPTIONS=$ASAN_OPTIONS:handle_segv=0 " BUILD_DIR                                          \
-    "/bench sweep -m synthetic:L=1,C=32,H=2,T=40,V=50 -c 1,2,30 -n 50 "
+    "/tested/bench sweep -m synthetic:L=1,C=32,H=2,T=40,V=50 -c 1,2,30 -n 50 "
 enum { COMMAND = 2048 };
 
 TestSuite(plugin, .init = shell_make_folder, .fini = shell_remove_folder, .timeout = 120);
@@ -115,8 +115,10 @@ Test(plugin, can_be_the_judge)
     // Nothing rests on what another judge found.
     char model[64];
     snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld", 7000000L + getpid());
-    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s --judge " PLUGINS "/solution.so", model), 0);
-    cr_assert_eq(run(BUILD_DIR "/bench sweep -m %s -c 8 -n 6 -o %s", model, support_folder), 0);
+    cr_assert_eq(run(BUILD_DIR "/tested/bench verify -m %s --judge " PLUGINS "/solution.so", model),
+                 0);
+    cr_assert_eq(run(BUILD_DIR "/tested/bench sweep -m %s -c 8 -n 6 -o %s", model, support_folder),
+                 0);
     expect_in_report("so far 0 tokens");
 }
 
@@ -282,23 +284,26 @@ Test(plugin, its_speed_up_stands_only_beside_its_verification)
     snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld",
              (long)getpid()); // never verified before
     snprintf(line, sizeof line,
-             BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s --decoder " PLUGINS, model,
+             BUILD_DIR "/tested/bench sweep -m %s -c 8,16 -n 6 -o %s --decoder " PLUGINS, model,
              support_folder);
     cr_assert_eq(run("%s/solution.so", line), 0);
     expect_in_report("/solution.so`: so far 0 tokens");
-    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s -c 9 --decoder " PLUGINS "/solution.so", model),
-                 0);
+    cr_assert_eq(
+        run(BUILD_DIR "/tested/bench verify -m %s -c 9 --decoder " PLUGINS "/solution.so", model),
+        0);
     cr_assert_eq(run("%s/solution.so", line), 0);
     expect_in_report("so far 9 tokens");
-    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s --decoder " PLUGINS "/solution.so", model), 0);
+    cr_assert_eq(
+        run(BUILD_DIR "/tested/bench verify -m %s --decoder " PLUGINS "/solution.so", model), 0);
     cr_assert_eq(run("%s/solution.so", line), 0);
     cr_assert_eq(count_in("out", "so far") + count_in("out", " - "), 0, "all is verified");
     cr_assert_eq(run("%s/template.so", line), 0);
     expect_in_report("/template.so`: so far 0 tokens");
-    cr_assert_eq(run(BUILD_DIR "/bench sweep -m %s -c 8,16 -n 6 -o %s", model, support_folder), 0);
+    cr_assert_eq(
+        run(BUILD_DIR "/tested/bench sweep -m %s -c 8,16 -n 6 -o %s", model, support_folder), 0);
     expect_in_report("so far 0 tokens");
-    cr_assert_eq(run("VICE='counts wrong' " BUILD_DIR "/bench verify -m %s --decoder " PLUGINS
-                     "/misbehaving.so",
+    cr_assert_eq(run("VICE='counts wrong' " BUILD_DIR
+                     "/tested/bench verify -m %s --decoder " PLUGINS "/misbehaving.so",
                      model),
                  1);
     cr_assert_eq(run("%s/misbehaving.so", line), 0);
@@ -357,7 +362,8 @@ Test(plugin, the_template_and_its_solution_are_right)
                    "a K/V head for each query head: use such a model");
     cr_assert_eq(run(VERIFY "--decoder " PLUGINS "/solution.so"), 0);
     expect_in_report("keys and values held");
-    cr_assert_eq(run(BUILD_DIR "/bench verify -m %s -c 1-12 --decoder " PLUGINS "/solution.so",
+    cr_assert_eq(run(BUILD_DIR "/tested/bench verify -m %s -c 1-12 --decoder " PLUGINS
+                               "/solution.so",
                      SOURCE_DIR "/tests/faults/overflow"),
                  0);
 }
