@@ -113,6 +113,7 @@ lint: ## check the layout, the code and the shell scripts
 	@! LC_ALL=C.UTF-8 grep -nE '^.{101}' $(SOURCES) || { echo 'lint: wrap these lines at 100 columns'; exit 1; }
 	@! LC_ALL=C.UTF-8 grep -nE '$(PROSE)' $(TEXTS) || { echo 'lint: wrap this prose at 100 columns'; exit 1; }
 	cppcheck -q --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 -I. $(CPPCHECK) $(SOURCES)
+	@$(filter-out -MMD -MP,$(COMPILE)) -fsyntax-only tests/fuzz/*.c # what 'make test' does not compile
 	shellcheck .ci/* common/models/*.sh notes/*.sh plots/*.sh tests/*.sh tests/*/*.sh
 format: ## lay the code out
 	clang-format -i $(SOURCES)

@@ -16,11 +16,11 @@ const fuzz_limit fuzz_allocation = {4, 512 << 10};
 
 void fuzz_prepare(void)
 {
-    static const char config[] =
+    static const char shape[] =
         "{\"model_type\": \"gpt2\", \"activation_function\": \"gelu_new\", \"n_layer\": 1,"
         "\"n_embd\": 1, \"n_head\": 1, \"n_inner\": 1, \"n_positions\": 1, \"vocab_size\": 2,"
         "\"layer_norm_epsilon\": 1e-5}";
-    fuzz_write("config.json", (const uint8_t *)config, strlen(config));
+    fuzz_write("config.json", (const uint8_t *)shape, strlen(shape));
 }
 
 static void write_file(const uint8_t *data, size_t n)

@@ -14,9 +14,9 @@ const fuzz_limit fuzz_allocation = {600, 512 << 10};
 
 void fuzz_prepare(void)
 {
-    static const char config[] =
+    static const char shape[] =
         "{\"n_layer\": 1, \"n_embd\": 1, \"n_head\": 1, \"n_inner\": 1, \"n_positions\": 1}";
-    fuzz_write("config.json", (const uint8_t *)config, strlen(config));
+    fuzz_write("config.json", (const uint8_t *)shape, strlen(shape));
 }
 
 // Takes what stands before the next zero byte off the front.
