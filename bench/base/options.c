@@ -40,6 +40,7 @@ static const struct {
     {"stages", 'S', FLAG, offsetof(bench_options, stages)},
     {"trace", 'T', TEXT, offsetof(bench_options, trace)},
     {"blocks", 'B', COUNT, offsetof(bench_options, blocks)},
+    {"presets", 'P', FLAG, offsetof(bench_options, presets)},
     {"users", 'u', TEXT, offsetof(bench_options, users)},
     {"mix", 'M', TEXT, offsetof(bench_options, mix)},
     {"requests", 'r', COUNT, offsetof(bench_options, requests)},

@@ -37,6 +37,7 @@ typedef struct bench_options {
     bool stages;                                     // -S
     const char *trace;                               // -T, a file; NULL unless given
     size_t blocks;                                   // -B; 0 unless given
+    bool presets;                                    // -P
     const char *users;                               // -u, a list as of -c; NULL unless given
     const char *mix;                                 // -M; NULL unless given
     size_t requests;                                 // -r; 0 unless given

@@ -8,6 +8,7 @@
 #include "bench/base/progress.h"
 #include "bench/base/results.h"
 #include "bench/prefix/conversation.h"
+#include "bench/prefix/presets.h"
 #include "bench/prefix/replay.h"
 #include "bench/prefix/shares.h"
 #include "bench/subject/subject.h"
@@ -19,7 +20,9 @@ static const char usage[] =
     "build/bench prefix [options]: TTFT against the share of the prompt that is cached,\n"
     "                                 a conversation, and where the part that changes stands\n"
     "build/bench prefix --trace FILE [options]: what a prompt cache finds again, policy by policy, "
-    "without a model\n\n"
+    "without a model\n"
+    "build/bench prefix --presets [-m MODEL]: what providers would report of a prompt sent "
+    "again\n\n"
     "  -m, --model DIR|synthetic:...  what to decode (default: the embedded model)\n"
     "  -c, --contexts 64,256,1023     tokens of the prompts\n"
     "  -b, --budget SECONDS           of prompts, and again of conversations (default 30)\n"
@@ -27,6 +30,9 @@ static const char usage[] =
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
     "  -T, --trace FILE               requests, one JSON object a line (bench/prefix/traces)\n"
     "  -B, --blocks N                 capacity in blocks of 512 tokens (default 10000)\n"
+    "  -P, --presets                  \"system + A\", then \"system + B\": computed rows and usage "
+    "fields\n"
+    "                                 (default model: a synthetic one of 2048 positions)\n"
     "  -o, --out DIR                  where prefix-*.csv and prefix-trace.json go (default: "
     "build/results)\n";
 
@@ -229,9 +235,15 @@ static status measure_prompts(const bench_options *o, int *exit_code)
 status prefix_command(int argc, char **argv, int *exit_code)
 {
     bench_options o;
-    status s = bench_options_parse(argc, argv, "m:c:b:n:s:T:B:o:", usage, &o, exit_code);
+    status s = bench_options_parse(argc, argv, "m:c:b:n:s:T:B:Po:", usage, &o, exit_code);
     if (s || o.help)
         return s;
+    if (o.presets && o.trace) {
+        *exit_code = EXIT_USAGE;
+        return status_fail("--presets does not go with --trace, which knows no tokens: give one");
+    }
+    if (o.presets)
+        return presets_show(&o, exit_code);
     if (!o.trace)
         return measure_prompts(&o, exit_code);
     return replay_trace_file(&o);

@@ -101,6 +101,44 @@ static void expect_lines(const char *out, const char *const *lines)
         cr_assert_not_null(strstr(out, *lines), "no \"%s\" in %s", *lines, out);
 }
 
+// The figures are those of the providers' rules: a prompt of 2006 tokens reads 1920 of them again,
+// and what nobody has used for 18 minutes is forgotten after 5 or 10, but not after 30.
+Test(prefix_trace, presets_report_what_providers_would)
+{
+    static const char *const expected[] = {
+        "1  system + A        86  {\"prompt_tokens\": 2006, \"prompt_tokens_details\": "
+        "{\"cached_tokens\": 1920}}\n",
+        "2  system + B       598  {\"prompt_tokens\": 2006, \"prompt_tokens_details\": "
+        "{\"cached_tokens\": 1408}}\n"
+        "                          20  system + A      2006  {",
+        "2  system + B       502  {\"cache_creation_input_tokens\": 496, "
+        "\"cache_read_input_tokens\": 1504, \"input_tokens\": 6}\n"
+        "                          20  system + A      2006  {",
+        "2  system + B       502  {\"prompt_tokens\": 2006, \"prompt_tokens_details\": "
+        "{\"cached_tokens\": 1504, \"cache_write_tokens\": 496}}\n"
+        "                          20  system + A         6  {",
+        "\n0 of 640 logits differ from naive's\n",
+        NULL};
+    const command_run r = RUN(prefix_command, "prefix", "--presets");
+    cr_assert_null(r.s, "%s", r.s);
+    cr_assert_eq(r.exit_code, 0);
+    expect_lines(r.out, expected);
+}
+
+// GPT-2's 1024 positions never reach a smallest hit of 1024, since the last token is computed.
+Test(prefix_trace, presets_need_a_context_that_reaches_them)
+{
+    const command_run r =
+        RUN(prefix_command, "prefix", "-P", "-m", "synthetic:L=1,C=16,H=1,T=1024,V=32");
+    cr_assert_null(r.s, "%s", r.s);
+    cr_assert_null(strstr(r.out, "\"prompt_tokens_details\": {\"cached_tokens\": 1"), "%s", r.out);
+    cr_assert_null(strstr(r.out, "\"cache_read_input_tokens\": 1"), "%s", r.out);
+    cr_assert_not_null(strstr(r.out, "\"cached_tokens\": 1008}"), "%s", r.out); // vllm
+    const command_run both = RUN(prefix_command, "prefix", "-P", "-T", trace);
+    support_assert_refused(both.s, "--trace");
+    cr_assert_eq(both.exit_code, 2);
+}
+
 // Of 40 tokens 0, 0, 16, 16 and 32 are cached: whole pages. The command refuses to go on where as
 // many were not reused, or not restored. A prompt of less than a page has nothing to restore.
 Test(prefix_trace, times_prompts_of_which_a_share_is_cached)
