@@ -68,17 +68,12 @@ static size_t panel_rows(visible held, size_t t)
     return size_min(end - t, LANES - t % LANES);
 }
 
-// The first of `held` from position t on.
-static size_t next_row(visible held, size_t t)
-{
-    return t < held.sinks || t >= held.from ? t : held.from;
-}
-
 status kv_take(kv *s, size_t l, size_t g, visible held, bool values, void *to)
 {
     const size_t bytes = s->shape.D * s->shape.form->width, P = s->shape.P;
     page *out = to;
-    for (size_t t = next_row(held, 0); t < held.to; t = next_row(held, t + 1), out += bytes) {
+    for (size_t t = softmax_next(held, 0); t < held.to;
+         t = softmax_next(held, t + 1), out += bytes) {
         if (!*kv_page(s, l, t / P))
             return status_fail("layer %zu, position %zu is not held", l, t);
         const page *in = kv_head(s, l, g, t / P, false);
@@ -114,7 +109,7 @@ status kv_put(kv *s, size_t l, size_t g, visible held, bool values, const void *
 {
     const size_t bytes = s->shape.D * s->shape.form->width, P = s->shape.P;
     const page *next = from;
-    for (size_t t = next_row(held, 0), n; t < held.to; t = next_row(held, t + n)) {
+    for (size_t t = softmax_next(held, 0), n; t < held.to; t = softmax_next(held, t + n)) {
         n = panel_rows(held, t);
         kv_place_page(s, l, t / P);
         page *in = kv_head(s, l, g, t / P, true);

@@ -32,6 +32,12 @@ static inline bool softmax_sees(visible see, size_t t)
     return t < see.sinks || (t >= see.from && t < see.to);
 }
 
+// The first position from t on that is visible, or at least see.to: there is none.
+static inline size_t softmax_next(visible see, size_t t)
+{
+    return t < see.sinks || t >= see.from ? t : see.from;
+}
+
 // How many positions are visible.
 static inline size_t softmax_count(visible see)
 {

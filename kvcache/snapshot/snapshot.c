@@ -24,19 +24,13 @@ static size_t tensor_bytes(const passage *p)
     const config *c = &p->of.m->config;
     const size_t row =
         p->about.hidden ? c->C * sizeof(float) : config_kv_width(c) * kv_width(p->of.kept);
-    return size_times(snapshot_count(p->about.held), row);
+    return size_times(softmax_count(p->about.held), row);
 }
 
 static status make_buffer(passage *p)
 {
     p->buffer = memory_block(size_max(tensor_bytes(p), 1));
     return p->buffer ? NULL : memory_failed("a snapshot");
-}
-
-// The first of the saved positions from t on.
-static size_t next_position(visible held, size_t t)
-{
-    return t < held.sinks || t >= held.from ? t : held.from;
 }
 
 // ---- out ----
@@ -98,7 +92,7 @@ static status save_layer_hidden(passage *p, const recording *r, size_t l)
 {
     float *out = p->buffer;
     const visible held = p->about.held;
-    for (size_t t = next_position(held, 0); t < held.to; t = next_position(held, t + 1)) {
+    for (size_t t = softmax_next(held, 0); t < held.to; t = softmax_next(held, t + 1)) {
         memcpy(out, r->x + (l * r->T + t) * r->C, r->C * sizeof *out);
         out += r->C;
     }

@@ -21,11 +21,6 @@ status snapshot_damaged(const char *path, const char *how)
     return status_fail("%s: %s: " SNAPSHOT_CURE, path, how);
 }
 
-size_t snapshot_count(visible held)
-{
-    return held.sinks + held.to - held.from;
-}
-
 __attribute__((format(printf, 2, 3))) static void add(snapshot_text *t, const char *format, ...)
 {
     va_list arguments;
@@ -70,7 +65,7 @@ static size_t add_layer(snapshot_text *t, const snapshot_about *a, size_t l, siz
                         const char *what)
 {
     const config *c = &a->m->config;
-    const size_t R = snapshot_count(a->held), width = form_of(&a->spec)->width,
+    const size_t R = softmax_count(a->held), width = form_of(&a->spec)->width,
                  row = a->hidden ? c->C * sizeof(float) : config_kv_width(c) * width,
                  end = begin + R * row;
     add(t, ",\"layer.%zu.%s\":{\"dtype\":\"%s\",\"shape\":[", l, what, snapshot_dtype(a));

@@ -28,8 +28,6 @@ typedef struct snapshot_about {
     visible held;
 } snapshot_about;
 
-size_t snapshot_count(visible held); // R
-
 // The dtype of keys and values, or of hidden states; NULL where a form's numbers come with scales,
 // for which a tensor has no room.
 const char *snapshot_dtype(const snapshot_about *a);
