@@ -106,7 +106,7 @@ static status open_beside(snapshot_file *f)
     return f->fd >= 0 ? NULL : cannot_write(f);
 }
 
-status snapshot_check(const char *path, const snapshot_about *about)
+static status refuse_scales(const char *path, const snapshot_about *about)
 {
     char name[KV_NAME];
     if (snapshot_dtype(about))
@@ -116,20 +116,33 @@ status snapshot_check(const char *path, const snapshot_about *about)
                        path, kv_name(&about->spec, name), path);
 }
 
+// A file with nothing in it yet, beside its place; to be closed in any case.
+static status begin(const char *path, const snapshot_about *about, snapshot_file **out)
+{
+    *out = NULL;
+    status failed = refuse_scales(path, about);
+    if (!failed)
+        failed = make_file(path, out);
+    return failed ? failed : open_beside(*out);
+}
+
+status snapshot_check(const char *path, const snapshot_about *about)
+{
+    snapshot_file *f;
+    status failed = begin(path, about, &f);
+    snapshot_close(f);
+    return failed;
+}
+
 status snapshot_create(const char *path, const snapshot_about *about, snapshot_file **out)
 {
     snapshot_text header = {0};
     size_t data;
     char zeros[SNAPSHOT_HASH + 1] = "";
+    snapshot_file *f;
     *out = NULL;
     memset(zeros, '0', SNAPSHOT_HASH);
-    status failed = snapshot_check(path, about);
-    if (failed)
-        return failed;
-    snapshot_file *f;
-    failed = make_file(path, &f);
-    if (!failed)
-        failed = open_beside(f);
+    status failed = begin(path, about, &f);
     if (!failed)
         failed = snapshot_make_header(about, zeros, &header, &data);
     if (!failed) {

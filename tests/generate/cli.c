@@ -537,6 +537,8 @@ Test(cli, bad_input)
         {"kvcache -m synthetic:X=1 --ids 1", "synthetic:X=1"},
         {"kvcache --logits no/a.npy hi", "no/a.npy|No such file|another file"},
         {"kvcache --all-logits . hi", ".|regular file"},
+        {"kvcache hi --save-state no/a", "no/a|No such file|another file"},
+        {"kvcache hi --save-state .", ".|regular file"},
         {"kvcache hi --kv q8 --save-state a", "--save-state a|with scales|a,hidden"},
         {"kvcache hi --kv heavy:4+4 --save-state a,hidden", "heavy:4+4|no snapshot holds"},
     };
