@@ -9,8 +9,8 @@ typedef struct snapshot_file snapshot_file;
 
 // A new file beside `path`, to which the data is appended in order. snapshot_finish puts it in the
 // place of `path` once all of it has reached the disk: whatever ends the program before, `path` is
-// what it was. Refused for a form that has no dtype, and where no file can be written; snapshot_check
-// says so without leaving one.
+// what it was. Refused for a form that has no dtype, and where no file can be written, which
+// snapshot_check says before there is any data.
 status snapshot_check(const char *path, const snapshot_about *about);
 status snapshot_create(const char *path, const snapshot_about *about, snapshot_file **out);
 status snapshot_append(snapshot_file *f, const void *from, size_t bytes);
