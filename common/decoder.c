@@ -13,6 +13,9 @@ status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T, 
         return status_fail("%zu tokens are more than the %zu this decoder was made for: create it "
                            "with a larger T_max",
                            T, T_max);
+    if (T > m->config.T)
+        return status_fail("%zu tokens are more than the %zu positions of this model: use fewer", T,
+                           m->config.T);
     if (wanted == 0 || wanted > T)
         return status_fail("logits of %zu rows are wanted, but the step has %zu: ask for 1 to %zu",
                            wanted, T, T);

@@ -19,7 +19,7 @@ enum { DECODER_API_VERSION = 2 };
 
 // What a decoder is made for.
 typedef struct decoder_options {
-    size_t T_max; // tokens that it must be able to hold
+    size_t T_max; // tokens that it must be able to hold; a model has config.T positions
     kv_spec kv;   // which rows it keeps, in which form, where; all zero is plain: every row, F32
     struct kv_pool *pool; // pages shared with other decoders of this model and spec (common/kv/
                           // pool.h), or NULL: memory of its own. It outlives them; one thread.
@@ -55,7 +55,7 @@ typedef struct decoder_api {
 } decoder_api;
 
 // Whether a decoder for T_max tokens can take these T ids and return `wanted` rows of logits:
-// 1 <= wanted <= T <= T_max, every id below V. Every step begins with it.
+// 1 <= wanted <= T <= T_max, T <= config.T, every id below V. Every step begins with it.
 status decoder_check(const model *m, size_t T_max, const int *tokens, size_t T, size_t wanted);
 
 // Bytes that a decoder on a model of this config allocates which keeps K and V of `layers` layers:

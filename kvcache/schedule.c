@@ -122,14 +122,12 @@ static void leave(schedule *s, schedule_request *r)
 
 void schedule_cancel(schedule *s, schedule_request *r)
 {
-    if (r->state == SCHEDULE_RUNS)
+    if (r->state == SCHEDULE_RUNS) {
         leave(s, r);
-    else if (r->state == SCHEDULE_WAITS)
+        s->crowded = false;
+    } else if (r->state == SCHEDULE_WAITS)
         take_out(&s->waiting, r);
-    else
-        return;
     r->state = SCHEDULE_DONE;
-    s->crowded = false;
 }
 
 static void fail(schedule *s, schedule_request *r, status why)
@@ -156,19 +154,23 @@ static void preempt(schedule *s, schedule_request *r)
 
 // ---- a pass ----
 
-// Those that wait come in, the first first, as long as there are places.
-static status admit(schedule *s)
+// Those that wait come in, the first first, as long as there are places. Where memory is short for
+// one, it waits for those that run; where none runs, it has failed.
+static void admit(schedule *s)
 {
     while (s->waiting.first && s->running.n < s->o.running && (!s->crowded || s->running.n == 0)) {
         schedule_request *r = s->waiting.first;
         status failed = batch_open(s->batch, r->space, &r->sequence);
-        if (failed)
-            return failed;
+        if (failed && s->running.n > 0)
+            return;
+        if (failed) {
+            fail(s, r, failed);
+            continue;
+        }
         take_out(&s->waiting, r);
         put_last(&s->running, r);
         r->state = SCHEDULE_RUNS;
     }
-    return NULL;
 }
 
 // Whether only the row of its last token is left to compute.
@@ -238,10 +240,9 @@ static void make_room(schedule *s, size_t n, status why)
 
 status schedule_pass(schedule *s)
 {
-    status failed = admit(s);
-    const size_t n = failed ? 0 : list_parts(s);
-    if (!failed && n > 0)
-        failed = batch_pass(s->batch, s->parts, n, s->o.rows);
+    admit(s);
+    const size_t n = list_parts(s);
+    status failed = n > 0 ? batch_pass(s->batch, s->parts, n, s->o.rows) : NULL;
     if (failed || n == 0)
         return failed;
     s->counts.passes++;

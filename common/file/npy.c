@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/input.h"
 #include "common/base/memory.h"
@@ -81,6 +82,8 @@ status npy_append(npy_writer *w, const float *row)
 status npy_close(npy_writer *w)
 {
     status s = write_header(w);
+    if (!s && (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0))
+        s = cannot_write(w);
     if (fclose(w->file) != 0 && !s)
         s = cannot_write(w);
     w->file = NULL;

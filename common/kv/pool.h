@@ -26,6 +26,8 @@ typedef struct kv_pool {
     // Pages up to row `found` were found, for a step that would go on at row `first` without them:
     // up to which row are they used? first, or the end of a page. NULL: all of them.
     size_t (*admits)(struct kv_pool *pool, size_t first, size_t found);
+    // Of these, rows first..found - 1 are used: the step goes on at row `found`. NULL: nobody asks.
+    void (*used)(struct kv_pool *pool, size_t first, size_t found);
 } kv_pool;
 
 #endif

@@ -48,7 +48,7 @@ static status reserve(kv *s, size_t first, size_t T)
         if (!is_own(s, i) && !(s->fresh[i] = s->pool->take(s->pool))) {
             give_back_fresh(s, 0);
             return status_fail("no page is left in the pool for %zu tokens: give it more memory, "
-                               "or end other sequences",
+                               "or end other sequences, or reset this one",
                                T);
         }
     return NULL;
@@ -68,17 +68,20 @@ static void install_fresh(kv *s, size_t first)
         }
 }
 
+// Pages that a window has left behind stay the sequence's, so that others find them: in a pool a
+// window saves time, not memory.
 status kv_share(kv *s, const int *tokens, size_t T, size_t most, size_t *first)
 {
     const size_t found = find_pages(s, tokens, *first, most);
     status failed = reserve(s, found, T);
     if (failed)
         return failed;
+    if (found > *first && s->pool->used)
+        s->pool->used(s->pool, *first, found);
     install_fresh(s, found);
     for (size_t i = found / s->shape.P; i-- > 0;)
         for (size_t l = 0; l < s->layers; l++)
-            if (s->block[i])
-                kv_place_page(s, l, i);
+            kv_place_page(s, l, i);
     *first = found;
     return NULL;
 }

@@ -36,9 +36,10 @@ static bool after(word w, const char *name, word *rest)
 static bool whole(word w, size_t *out)
 {
     uint64_t value;
-    bool read = input_whole(w.text, w.length, CONFIG_LARGEST, &value);
+    if (!input_whole(w.text, w.length, CONFIG_LARGEST, &value))
+        return false;
     *out = (size_t)value;
-    return read;
+    return true;
 }
 
 // "W" or "W+S".
@@ -72,16 +73,17 @@ static status parse_heavy(word numbers, kv_spec *spec)
                        (int)numbers.length, numbers.text);
 }
 
-// "DIR" or "DIR:MIB". A colon in front of anything but a number is part of DIR.
+// "DIR" or "DIR:MIB". A colon in front of anything but digits is part of DIR.
 static status parse_file(word place, kv_spec *spec)
 {
-    word dir = place, mib = {0};
-    for (size_t i = place.length; i-- > 0 && !mib.text;)
-        if (place.text[i] == ':')
-            mib = (word){place.text + i + 1, place.length - i - 1};
-    if (mib.text && mib.length > 0 && whole(mib, &spec->resident))
+    word dir = place, mib = {place.text + place.length, 0};
+    while (mib.text > place.text && mib.text[-1] >= '0' && mib.text[-1] <= '9')
+        mib = (word){mib.text - 1, mib.length + 1};
+    const bool limited = mib.length > 0 && mib.text > place.text && mib.text[-1] == ':';
+    if (limited)
         dir.length -= mib.length + 1;
-    if (dir.length == 0 || dir.length >= KV_DIR || (dir.length < place.length && !spec->resident))
+    if (dir.length == 0 || dir.length >= KV_DIR ||
+        (limited && !(whole(mib, &spec->resident) && spec->resident > 0)))
         return status_fail("'file:%.*s': give a directory of fewer than %d characters, without a "
                            "comma, and the MiB of its pages that may be in memory, at least 1, as "
                            "in file:/var/tmp:64",
@@ -201,6 +203,11 @@ status kv_check(const kv_spec *spec)
     if (spec->form >= KV_KIVI4 ? !is_group(spec->group) : spec->group != 0)
         return status_fail("a group of %zu: kivi has one of 16, 32, 64 or 128, other forms none",
                            spec->group);
+    if (spec->page > 0 && spec->group > 0 && spec->page % spec->group > 0 &&
+        spec->group % spec->page > 0)
+        return status_fail("pages of %zu positions and groups of %zu: let one be a multiple of the "
+                           "other",
+                           spec->page, spec->group);
     if (spec->keep == KV_WINDOW && spec->recent == 0)
         return status_fail("a window of no rows: let each row see its own at least");
     if (spec->keep == KV_HEAVY && spec->recent == 0)
@@ -234,4 +241,11 @@ const char *kv_name(const kv_spec *spec, char text[KV_NAME])
     if (n == 0)
         snprintf(text, KV_NAME, "all");
     return text;
+}
+
+const char *kv_name_in_memory(const kv_spec *spec, char text[KV_NAME])
+{
+    kv_spec in_memory = *spec;
+    in_memory.dir[0] = '\0';
+    return kv_name(&in_memory, text);
 }

@@ -64,6 +64,9 @@ bool kv_is_plain(const kv_spec *spec);
 enum { KV_NAME = 96 + KV_DIR };
 const char *kv_name(const kv_spec *spec, char text[KV_NAME]);
 
+// The same without the place, which changes no bit.
+const char *kv_name_in_memory(const kv_spec *spec, char text[KV_NAME]);
+
 // How its numbers are stored (common/number/form.h).
 const struct form *form_of(const kv_spec *spec);
 

@@ -10,8 +10,8 @@ typedef enum stage {
     STAGE_EMBED,    // wte[token] + wpe[t]: (C)
     STAGE_LN1,      // (C)
     STAGE_Q,        // (C), heads side by side
-    STAGE_K,        // (C), before it takes the form in which it is kept
-    STAGE_V,        // (C), likewise
+    STAGE_K,        // (G D), K/V heads side by side, before it takes the form in which it is kept
+    STAGE_V,        // (G D), likewise
     STAGE_STORED_K, // per K/V head: (D), in the form that later rows read
     STAGE_STORED_V, // per K/V head: (D), likewise
     STAGE_SEES,     // per K/V head: the positions that the row sees, ascending

@@ -58,7 +58,7 @@ static status base_root(const model *m, const kv_spec *spec, unsigned char root[
         return failed;
     const int n = snprintf(text, sizeof text, "lockstep %d %s %s kv=%s page=%zu",
                            (int)CONTRACT_VERSION, config_text(&m->config, numbers), digest,
-                           kv_name(spec, name), page_shape_of(spec, &m->config).P);
+                           kv_name_in_memory(spec, name), page_shape_of(spec, &m->config).P);
     SHA2_CTX sha;
     SHA256Init(&sha);
     SHA256Update(&sha, (const uint8_t *)text, (size_t)n);
@@ -114,7 +114,7 @@ static void spill(prefix_pool *p, held *h)
 {
     held *before = held_of(h->entry.parent);
     if (h->slot) {
-        prefix_disk_touch(p->disk, h->slot, h->entry.touched);
+        prefix_disk_touch(p->disk, h->slot, &h->entry);
         return;
     }
     if (before && !before->slot)
@@ -259,6 +259,7 @@ static held *read_back(prefix_pool *p, const unsigned char root[PREFIX_ROOT],
     memcpy(h->entry.root, root, PREFIX_ROOT);
     insert(p, h, before, tokens);
     h->entry.made = s->entry.made;
+    h->entry.uses = s->entry.uses;
     prefix_disk_use(s, &h->slot);
     p->count.read_back++;
     return h;
@@ -281,20 +282,21 @@ static kv_block *find(kv_pool *api, const char *space, const kv_block *before, c
         p->count.misses++;
         return NULL;
     }
-    p->count.hits++;
-    p->count.tokens_reused += p->shape.P;
     return &h->block;
 }
 
 static size_t admits(kv_pool *api, size_t first, size_t found)
 {
     prefix_pool *p = pool_of(api);
-    size_t used = prefix_preset_admits(&p->o.preset, found, p->breakpoint, p->breakpoints);
-    used = used > first ? used - used % p->shape.P : first;
-    const size_t pages = found / p->shape.P - used / p->shape.P;
-    p->count.hits -= pages;
-    p->count.tokens_reused -= pages * p->shape.P;
-    return used;
+    const size_t used = prefix_preset_admits(&p->o.preset, found, p->breakpoint, p->breakpoints);
+    return used > first ? used - used % p->shape.P : first;
+}
+
+static void used(kv_pool *api, size_t first, size_t found)
+{
+    prefix_pool *p = pool_of(api);
+    p->count.hits += found / p->shape.P - first / p->shape.P;
+    p->count.tokens_reused += found - first;
 }
 
 static void publish(kv_pool *api, const char *space, const kv_block *before, kv_block *block,
@@ -342,7 +344,7 @@ static status create(const model *m, const kv_spec *spec, const prefix_options *
 {
     char text[FORMAT_ROOM];
     status failed = kv_check(spec);
-    *p = (prefix_pool){.api = {take, release, find, publish, admits},
+    *p = (prefix_pool){.api = {take, release, find, publish, admits, used},
                        .o = *o,
                        .shape = page_shape_of(spec, &m->config),
                        .layers = m->config.L};

@@ -103,10 +103,11 @@ void prefix_disk_use(prefix_slot *s, prefix_slot **use)
     *use = s;
 }
 
-void prefix_disk_touch(prefix_disk *d, prefix_slot *s, uint64_t touched)
+void prefix_disk_touch(prefix_disk *d, prefix_slot *s, const prefix_entry *e)
 {
     prefix_index_use(&d->index, &s->entry);
-    prefix_index_end(&d->index, &s->entry, touched);
+    prefix_index_end(&d->index, &s->entry, e->touched);
+    s->entry.uses = e->uses;
 }
 
 // A new slot behind `before`, which stays meanwhile.
@@ -115,8 +116,10 @@ static prefix_slot *take_behind(prefix_disk *d, prefix_slot *before, uint64_t no
     if (before)
         prefix_index_use(&d->index, &before->entry);
     prefix_slot *s = take_slot(d, now);
-    if (before)
+    if (before) {
         prefix_index_end(&d->index, &before->entry, before->entry.touched);
+        before->entry.uses--; // no request
+    }
     return s;
 }
 

@@ -47,8 +47,8 @@ void prefix_disk_use(prefix_slot *s, prefix_slot **use);
 void prefix_disk_write(prefix_disk *d, prefix_slot *before, const prefix_entry *e,
                        const page *pages, uint64_t now, prefix_slot **use);
 
-// A page that is in a slot and was used in memory as well: its time begins anew.
-void prefix_disk_touch(prefix_disk *d, prefix_slot *s, uint64_t touched);
+// A page that is in a slot and was used in memory as well: *e says how often, and when last.
+void prefix_disk_touch(prefix_disk *d, prefix_slot *s, const prefix_entry *e);
 
 // Reads a slot. False: the disk failed, or the bytes are not those that were written; nobody finds
 // the slot again.

@@ -169,10 +169,13 @@ status lines_serve(service *v, const char *path)
                            strerror(errno));
     l.buffer = memory_array(REQUEST_BYTES + 2 * CHUNK, 1);
     status s = l.buffer ? serve_all(&l) : memory_failed("the requests");
+    char why[1024] = ""; // jobs that are closed may fail, too
+    if (s)
+        snprintf(why, sizeof why, "%s", s);
     for (; l.n > 0; l.n--, l.oldest = (l.oldest + 1) % AT_ONCE)
         job_close(l.jobs[l.oldest].j);
     if (l.fd != STDIN_FILENO)
         close(l.fd);
     memory_free(l.buffer);
-    return s;
+    return s ? status_fail("%s", why) : NULL;
 }

@@ -41,13 +41,6 @@ const char *snapshot_dtype(const snapshot_about *a)
     return i < sizeof of / sizeof *of ? of[i] : NULL;
 }
 
-static const char *spec_name(const kv_spec *spec, char name[KV_NAME])
-{
-    kv_spec in_memory = *spec;
-    in_memory.dir[0] = '\0';
-    return kv_name(&in_memory, name);
-}
-
 static void add_metadata(snapshot_text *t, const snapshot_about *a,
                          const char hash[SNAPSHOT_HASH + 1])
 {
@@ -55,7 +48,7 @@ static void add_metadata(snapshot_text *t, const snapshot_about *a,
     add(t, SNAPSHOT_BEGINNING "%s\",\"format\":\"" FORMAT "\",\"arithmetic\":\"%d\"", hash,
         (int)CONTRACT_VERSION);
     add(t, ",\"model\":\"%s\",\"config\":\"%s\"", a->digest, config_text(&a->m->config, numbers));
-    add(t, ",\"spec\":\"%s\",\"page\":\"%zu\"", spec_name(&a->spec, spec), a->spec.page);
+    add(t, ",\"spec\":\"%s\",\"page\":\"%zu\"", kv_name_in_memory(&a->spec, spec), a->spec.page);
     add(t, ",\"holds\":\"%s\",\"tokens\":\"%zu\",\"sinks\":\"%zu\",\"from\":\"%zu\"}",
         a->hidden ? "hidden" : "kv", a->held.to, a->held.sinks, a->held.from);
 }
@@ -124,7 +117,7 @@ static status check_owner(const char *path, const json_t *root, const snapshot_a
 {
     char spec[KV_NAME], numbers[CONFIG_TEXT], number[32], page[32];
     config_text(&a->m->config, numbers);
-    spec_name(&a->spec, spec);
+    kv_name_in_memory(&a->spec, spec);
     snprintf(number, sizeof number, "%d", (int)CONTRACT_VERSION);
     snprintf(page, sizeof page, "%zu", a->spec.page);
     const struct {

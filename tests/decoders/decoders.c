@@ -33,6 +33,23 @@ static decoder *make(const decoder_api *api, const model *m, size_t T_max)
     return d;
 }
 
+// Whatever T_max says: there is no embedding for a position behind the last.
+Test(decoders, refuse_more_tokens_than_the_model_has_positions)
+{
+    static const int ids[9];
+    const decoder_api *const apis[] = {&naive_decoder, &kvcache_decoder};
+    model *m = load("synthetic:L=1,C=16,H=1,T=8,V=8");
+    for (size_t i = 0; i < 2; i++) {
+        const float *logits;
+        decoder *d = make(apis[i], m, 16);
+        cr_assert_null(apis[i]->step(d, ids, 8, 1, &logits));
+        support_assert_refused(apis[i]->step(d, ids, 9, 1, &logits),
+                               "9 tokens are more than the 8 positions of this model");
+        apis[i]->destroy(d);
+    }
+    model_free(m);
+}
+
 static const float *step(const decoder_api *api, decoder *d, const int *ids, size_t T)
 {
     const float *logits = NULL;

@@ -182,6 +182,8 @@ Test(prefix, roots_differ_with_whatever_changes_a_bit)
     cr_assert_null(
         prefix_root(m[0], &(kv_spec){.page = 64}, "a", again)); // the constant's own name
     cr_assert_eq(memcmp(again, root[9], PREFIX_ROOT), 0);
+    cr_assert_null(prefix_root(m[0], &(kv_spec){.dir = "/tmp", .resident = 1 << 20}, "a", again));
+    cr_assert_eq(memcmp(again, root[9], PREFIX_ROOT), 0, "where pages lie changes no bit");
     for (size_t i = 0; i < 4; i++)
         model_free(m[i]);
 }
@@ -211,7 +213,8 @@ static void walk(const char *spec, size_t P, size_t blocks, const prefix_policy 
         cr_assert_leq(prefix_count(x->o.pool).bytes, blocks * block_bytes(x));
     }
     const prefix_counters n = prefix_count(x->o.pool);
-    cr_assert(n.hits > 0 && n.evictions > 0 && n.tokens_reused == n.hits * P && refused < 100,
+    cr_assert(n.hits > 0 && n.evictions > 0 && n.tokens_reused > 0 &&
+                  n.tokens_reused <= n.hits * P && refused < 100,
               "%s: %zu hits, %zu evictions", x->what, (size_t)n.hits, (size_t)n.evictions);
     end(x);
 }

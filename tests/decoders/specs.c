@@ -561,6 +561,9 @@ Test(specs, are_written_as_they_are_read)
         {"file:a:b", "file:a:b"},
         {"file:a:3:4", "file:a:3:4"},
         {"file:a:", "file:a:"},
+        {"file:run:2024-05", "file:run:2024-05"},
+        {"file:a:12x", "file:a:12x"},
+        {"file:7", "file:7"},
         {"file:.:1,f16,window:2+1", "window:2+1,f16,file:.:1"},
     };
     char text[KV_NAME];
@@ -575,6 +578,23 @@ Test(specs, are_written_as_they_are_read)
                       spec.resident == again.resident && strcmp(spec.dir, again.dir) == 0,
                   "%s", names[i][0]);
     }
+}
+
+Test(specs, a_name_with_digits_sets_no_limit)
+{
+    kv_spec with, without;
+    cr_assert_null(kv_parse("file:run:2024-05", &with));
+    cr_assert_null(kv_parse("file:run", &without));
+    cr_assert_eq(with.resident, without.resident);
+}
+
+Test(specs, pages_and_groups_that_cut_each_other_are_refused)
+{
+    support_assert_refused(
+        kv_check(&(kv_spec){.form = KV_KIVI4, .group = 32, .page = 48}),
+        "pages of 48 positions and groups of 32: let one be a multiple of the other");
+    cr_assert_null(kv_check(&(kv_spec){.form = KV_KIVI4, .group = 32, .page = 64}));
+    cr_assert_null(kv_check(&(kv_spec){.form = KV_KIVI4, .group = 32, .page = 16}));
 }
 
 Test(specs, that_make_no_sense_are_refused_with_what_can_stand_there)
@@ -623,6 +643,7 @@ Test(specs, that_make_no_sense_are_refused_with_what_can_stand_there)
         {"heavy:4+4,file:/tmp", "heavy keeps single rows, not pages|leave out file:/tmp"},
         {"file:", "'file:': give a directory|without a comma|in file:/var/tmp:64"},
         {"file::3", "'file::3': give a directory"},
+        {"file:/x:99999999999999999999", "'file:/x:99999999999999999999': give a directory"},
         {"file:/tmp:0", "'file:/tmp:0': give a directory|at least 1"},
         {"all,window:4", "'window:4' is a second word for the rows that are kept: give one"},
     };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/memory.h"
 #include "common/base/size.h"
 #include "common/kv/kv.h"
 #include "common/kv/page.h"
@@ -197,6 +198,35 @@ Test(store, heavy_goes_back_by_32_rows_and_else_begins_anew)
     cr_assert_eq(life_rows_of_step(x, 1, x->texts[0], 169, 1), 1);
     cr_assert_eq(life_rows_of_step(x, 1, x->texts[0], 168, 1), 168);
     life_end(x);
+}
+
+// What was dropped is forgotten with the rest.
+Test(store, a_window_in_a_pool_finds_its_pages_again_after_a_reset)
+{
+    life *x = life_begin("window:8", 16, true);
+    life_check(x, 0, x->texts[0], 100, 1);
+    kvcache_decoder.reset(x->cached[0]);
+    cr_assert_eq(life_rows_of_step(x, 0, x->texts[0], 100, 1), 100 % 16);
+    life_end(x);
+}
+
+Test(store, every_allocation_of_a_decoder_may_fail)
+{
+    for (size_t i = 0; i < sizeof SPECS / sizeof *SPECS; i++) {
+        life *x = life_begin(SPECS[i], 16, false);
+        decoder *d;
+        status s = "first";
+        for (size_t n = 1; s; n++) {
+            memory_fail_at(n);
+            s = kvcache_decoder.create(x->m, &x->o, &d);
+            memory_fail_at(0);
+            if (s)
+                support_assert_refused(s, "out of memory");
+            cr_assert_lt(n, 100);
+        }
+        kvcache_decoder.destroy(d);
+        life_end(x);
+    }
 }
 
 Test(store, heavy_takes_its_memory_whole_and_refuses_a_pool)

@@ -1,5 +1,6 @@
 // --embed: the prompt's embedding in place of a text.
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +24,11 @@ status run_embed(run *r)
     status s =
         r->program->embeds(r->decoder, r->ids, r->report.prompt, r->options.embed, r->embedding);
     r->report.latency_ns = clock_ns() - start;
+    for (size_t c = 0; !s && c < r->model->config.C; c++)
+        if (!isfinite(r->embedding[c]))
+            s = status_fail("%s: the embedding of %zu tokens is not finite: its weights are too "
+                            "large for F32, use another model",
+                            r->options.model, r->report.prompt);
     return s;
 }
 

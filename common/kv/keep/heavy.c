@@ -78,7 +78,8 @@ void heavy_forget(heavy *y)
 
 status heavy_create(const config *c, size_t layers, const kv_spec *spec, size_t T, heavy **out)
 {
-    heavy *y = *out = memory_array(1, sizeof *y);
+    heavy *y = memory_array(1, sizeof *y);
+    *out = NULL;
     if (!y)
         return memory_failed("keys and values");
     *y = (heavy){.most = most_kept(spec, T),
@@ -99,8 +100,10 @@ status heavy_create(const config *c, size_t layers, const kv_spec *spec, size_t 
     y->k = memory_array(padded(y->shape.D), sizeof *y->k);
     y->scratch = memory_array(LANES * padded(y->shape.D), sizeof(float));
     if (!y->pages || !y->heads || !y->rows || !y->spare || !y->scores || !y->length ||
-        !y->undoable || !y->product || !y->k || !y->scratch)
+        !y->undoable || !y->product || !y->k || !y->scratch) {
+        heavy_free(y);
         return memory_failed("keys and values");
+    }
     for (size_t i = 0; i < heads; i++) {
         y->heads[i].recent = spec->recent;
         y->heads[i].most = y->most;
@@ -109,6 +112,7 @@ status heavy_create(const config *c, size_t layers, const kv_spec *spec, size_t 
         y->heads[i].scores = y->scores + i * JOURNAL * y->most;
     }
     heavy_forget(y);
+    *out = y;
     return NULL;
 }
 

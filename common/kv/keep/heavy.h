@@ -16,8 +16,7 @@ size_t heavy_bytes(const heavy *y);
 size_t heavy_memory(const config *c, size_t layers, const kv_spec *spec, size_t T);
 
 // What kv.h says of kv_begin, kv_attend, kv_forget, kv_holds and kv_read. l is a layer of
-// the model. *first is `most`, or where the text parts from the last one; 0 where that lies further
-// back than the journal goes.
+// the model. *first is `most`, or 0 where that lies further back than the journal goes.
 void heavy_begin(const heavy *y, size_t most, size_t *first);
 status heavy_attend(heavy *y, size_t l, size_t first, activations *a, size_t n, const tap *to);
 void heavy_forget(heavy *y);
