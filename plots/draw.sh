@@ -25,7 +25,9 @@ command -v gnuplot >/dev/null || { echo "plots: gnuplot is missing, run 'make de
 mkdir -p "$folder"
 drawn='' picture=''
 trap '[ -z "$picture" ] || rm -f "$picture.part" "$picture.part.plain"' EXIT
-for plot in ttft step speedup memory; do draw $plot summary; done
+for plot in ttft step memory; do draw $plot summary; done
+decoders=$(sed -E -n -f plots/decoders.sed "$results/summary.csv" 2>/dev/null | sort -u | wc -l)
+[ "$decoders" -lt 2 ] || draw speedup summary
 draw roofline roofline
 draw speculate speculate
 draw prefix prefix-trace

@@ -7,6 +7,7 @@ headline = "What limits each stage: arithmetic, or memory"
 detail = ", one thread. One point for each stage and context"
 unit = "speed (GFLOP/s)"
 load "plots/style.gp"
+cache = curves > 1 && decoder[1] eq "naive" ? 2 : 1
 limit(kind) = real("0" . system(sprintf("sed -n 's/^%s,\\([^,]*\\),.*/\\1/p' '%s/roofs.csv'", kind, results)))
 peak = limit("peak")
 roof(x, kind) = x * limit(kind) < peak ? x * limit(kind) : peak
@@ -28,7 +29,7 @@ array naive[3]; array cached[3]
 do for [i = 1:3] {
     column_name = word("intensity gflops multiply_adds", i)
     stats summary using (whole("naive", column_name)) nooutput; naive[i] = STATS_max
-    stats summary using (whole("kvcache", column_name)) nooutput; cached[i] = STATS_max
+    stats summary using (whole(decoder[cache], column_name)) nooutput; cached[i] = STATS_max
 }
 fewer = naive[3] / cached[3]
 slower = naive[2] / cached[2]
@@ -56,20 +57,20 @@ do for [kind in "memory L3 L2"] {
     }
 }
 set label "naive" at naive[1], naive[2] left offset 1.4, -0.9 front textcolor linestyle 1
-set label "kvcache" at cached[1], cached[2] left offset 1.2, -0.7 front textcolor linestyle 2
+set label printed[cache] at cached[1], cached[2] left offset 1.2, -0.7 front textcolor linestyle 2
 set label sprintf("at %g tokens: 1/%.0f of the operations", longest, fewer) at graph 0.14, graph 0.12 @text
 set label sprintf("at 1/%.0f of the speed: %.0f times faster", slower, fewer / slower) at graph 0.14, graph 0.06 @text
 set arrow from naive[1], naive[2] to cached[1] * fewer**0.04, cached[2] * slower**0.04 linecolor rgb ink linewidth 1 filled
 do for [kind = 1:5] {
     set label called[kind] at graph 0.74, graph 0.44 - kind * 0.065 left point pointtype type[kind] pointsize size(kind) linecolor rgb ink offset 1.2, -0.2 @text
 }
-set label "prefill, kvcache" at graph 0.74, graph 0.05 left point linestyle 2 pointtype 6 pointsize 2.2 offset 1.2, -0.2 @text
+set label "prefill, cached" at graph 0.74, graph 0.05 left point linestyle 2 pointtype 6 pointsize 2.2 offset 1.2, -0.2 @text
 tokens(t) = t == longest ? sprintf("%g tokens", t) : sprintf("%g", t)
 
 plot '+' using 1:(roof($1, "memory")):(top) with filledcurves fillcolor rgb faint fillstyle transparent solid 0.5 noborder, \
      for [kind in "L3 L2"] '+' using 1:(roof($1, kind)) with lines linecolor rgb ink dashtype 3, \
      '+' using 1:(roof($1, "memory")) with lines linecolor rgb ink linewidth 2, \
-     for [kind = 1:5] summary using "intensity":(of(kind, "kvcache", "step", "gflops")) with points linestyle 2 pointtype type[kind] pointsize size(kind), \
+     for [kind = 1:5] summary using "intensity":(of(kind, decoder[cache], "step", "gflops")) with points linestyle 2 pointtype type[kind] pointsize size(kind), \
      for [kind = 1:5] summary using "intensity":(of(kind, "naive", "step", "gflops")) with points linestyle 1 pointtype type[kind] pointsize size(kind), \
-     summary using "intensity":(of(5, "kvcache", "prefill", "gflops")) with points linestyle 2 pointtype 6 pointsize 2.2, \
+     summary using "intensity":(of(5, decoder[cache], "prefill", "gflops")) with points linestyle 2 pointtype 6 pointsize 2.2, \
      summary using (of(5, "naive", "step", "intensity")):(peak * 1.8):(tokens(column("context"))) with labels textcolor rgb ink

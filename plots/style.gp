@@ -73,7 +73,7 @@ while (strlen(decoders) > 1 && curves < 32) {
 }
 array colours[6] = [dark ? "#E69F00" : "#B8860B", "#009E73", "#CC79A7", dark ? "#A08CFF" : "#7B61D9", ink, "#888888"]
 do for [i = 3:curves] { set style line i linecolor rgb colours[(i - 3) % 6 + 1] linewidth 2 pointtype 3 + 2 * i pointsize 0.7 }
-name_length = curves > 2 ? 0 : strlen(decoder[2])
+name_length = curves == 2 ? strlen(decoder[2]) : 0
 if (curves > 2) { set key top left Left reverse textcolor rgb ink samplen 2 }
 name_of(i) = curves > 2 ? printed[i] : ""
 at_right(i) = curves > 2 ? "" : printed[i]

@@ -57,7 +57,7 @@ status results_build(char hex[65]);
 typedef struct verification_record {
     const char *decoder; // what was compared with the recompute,
     const char *subject; // and its key, or NULL for kvcache (bench/subject/subject.h)
-    bool passed;
+    bool plugin, passed;
     size_t contexts, longest; // how many, and the tokens of the longest
     uint64_t logits, logits_differing, kv, kv_differing;
     const char *logits_sha256; // of the recomputed ones

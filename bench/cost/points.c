@@ -119,10 +119,11 @@ static status print_points(FILE *f, const void *what)
         const pass which = cell % PASSES;
         const point at = find(of->p, of->l, cell, i % SHOWN);
         results_csv_text(f, model_label(of->p->p->m));
-        fprintf(f, ",%s,%s,%zu,%s,%llu,%llu,%.6g,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n",
-                passes_decoder(of->p->p, which), which == PASS_PREFILL ? "prefill" : "step",
-                of->p->context[cell / PASSES], shown[i % SHOWN].name,
-                (unsigned long long)at.done.multiply_adds,
+        fputc(',', f);
+        results_csv_text(f, passes_decoder(of->p->p, which));
+        fprintf(f, ",%s,%zu,%s,%llu,%llu,%.6g,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n",
+                which == PASS_PREFILL ? "prefill" : "step", of->p->context[cell / PASSES],
+                shown[i % SHOWN].name, (unsigned long long)at.done.multiply_adds,
                 (unsigned long long)count_bytes(&at.done), at.intensity, at.ns.median, at.ns.lo,
                 at.ns.hi, at.flops * 1e-9, at.roof * 1e-9, at.flops / at.roof);
     }

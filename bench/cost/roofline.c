@@ -285,6 +285,9 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
     status failed = passes_contexts(r->m, contexts, usual, &r->context, &r->contexts, exit_code);
     if (failed)
         return failed;
+    if (r->of.n < 2)
+        return status_fail(
+            "naive is measured beside another decoder: name that one with --decoder");
     r->short_t = r->context[0];
     r->long_t = r->context[r->contexts - 1];
     count_work(r);

@@ -107,7 +107,8 @@ static double model_at(const fit_model *m, double x)
 }
 
 // Predicted from all other places: there the models of both parts cross. Found by halving; NaN if
-// there are too few, and where rows see less than all, since then a part is no parabola.
+// there are too few, where they do not cross within the model's context, and where rows see less
+// than all, since then a part is no parabola.
 static status crossing_by_models(const lab *l, size_t which, size_t before, double *crossing)
 {
     fit_model attention_model, linear_model;
@@ -118,12 +119,15 @@ static status crossing_by_models(const lab *l, size_t which, size_t before, doub
     status failed = fit_elsewhere(l, CROSS_ATTENTION, which, before, &attention_model);
     if (!failed)
         failed = fit_elsewhere(l, CROSS_LINEAR, which, before, &linear_model);
-    for (int i = 0; i < 60 && !failed; i++) {
+    if (failed || !(model_at(&attention_model, lo) < model_at(&linear_model, lo)) ||
+        model_at(&attention_model, hi) < model_at(&linear_model, hi))
+        return failed;
+    for (int i = 0; i < 60; i++) {
         double x = (lo + hi) / 2;
         *(model_at(&attention_model, x) < model_at(&linear_model, x) ? &lo : &hi) = x;
     }
     *crossing = lo;
-    return failed;
+    return NULL;
 }
 
 // A number with its unit, or "-" where there is none.

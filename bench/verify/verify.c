@@ -338,6 +338,7 @@ static status record(const verification *v, bool passed)
     char key[SUBJECT_KEY];
     const verification_record found = {.decoder = v->tested->name,
                                        .subject = subject_key(v->tested, key),
+                                       .plugin = v->tested->plugin,
                                        .passed = passed,
                                        .contexts = v->n,
                                        .longest = v->last,
@@ -361,8 +362,16 @@ static status verify(const model *m, const subject *tested, const bench_options 
         s = verification_run(m, &judge, tested, contexts, n, &v);
     if (!s)
         s = walk_and_report(&v, o, passed);
-    if (!s && !o->judge && !o->work) // the record tells of naive as the judge, and of bits alone
+    const bool counts =
+        !o->judge && !o->work; // the record tells of naive as the judge, and of bits
+    if (!s && counts)
         s = record(&v, *passed);
+    else if (counts && v.walked.found.fault == FAULT_FAILED) {
+        char why[1024]; // what is recorded may fail, too
+        snprintf(why, sizeof why, "%s", s);
+        status unrecorded = record(&v, false);
+        s = status_fail("%s%s%s", why, unrecorded ? "; " : "", unrecorded ? unrecorded : "");
+    }
     verification_free(&v);
     return s;
 }

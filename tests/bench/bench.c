@@ -172,6 +172,17 @@ Test(bench, the_program_exits_with_what_the_command_says)
     }
 }
 
+// What is measured beside naive must be another one, and there must be one.
+Test(bench, roofline_refuses_naive_as_the_other_decoder)
+{
+    char dir[SUPPORT_PATH];
+    support_make_dir(dir);
+    command_run roof = RUN(roofline_command, "roofline", "-d", "naive", "-m",
+                           "synthetic:L=1,C=16,H=1,T=64,V=32", "-n", "6", "-o", dir);
+    support_assert_refused(roof.s, "naive is measured beside another|--decoder");
+    support_remove_dir(dir);
+}
+
 Test(bench, help_names_every_option)
 {
     command_run sweep = RUN(sweep_command, "sweep", "--help"),
@@ -359,9 +370,10 @@ Test(bench, a_speedup_stands_only_beside_a_verification)
     cr_assert_null(after.s, "%s", after.s);
     cr_assert(strstr(after.out, "so far 20 tokens"), "%s", after.out);
     cr_assert(strstr(after.out, " - "), "a longer context is not verified: %s", after.out);
-    record_verified(m, false, 5);
+    record_verified(m, false, 9);
+    record_verified(m, false, 5); // the longer failure stays
     cr_assert_eq(results_verified(m, NULL), 0, "a failure counts, however short");
-    record_verified(m, true, 4);
+    record_verified(m, true, 8);
     cr_assert_eq(results_verified(m, NULL), 0,
                  "what is shorter than a failure does not make it undone");
     record_verified(m, true, 64);
