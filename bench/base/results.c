@@ -329,11 +329,11 @@ static size_t passed_up_to(const json_t *entry)
 // passed is not kept: nothing may rest on that anyway, and `make mutants` makes hundreds.
 static bool is_kept(const verification_record *now, const json_t *before)
 {
-    const bool as_far =
-        (json_int_t)now->longest >= json_integer_value(json_object_get(before, "longest"));
-    if (now->passed || !before)
-        return now->passed ? as_far : !now->plugin;
-    return as_far || json_is_true(json_object_get(before, "passed"));
+    if (!now->passed && !before)
+        return !now->plugin;
+    if (!now->passed && json_is_true(json_object_get(before, "passed")))
+        return true;
+    return (json_int_t)now->longest >= json_integer_value(json_object_get(before, "longest"));
 }
 
 static json_t *record_json(const model *m, const verification_record *r)

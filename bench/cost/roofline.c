@@ -285,9 +285,6 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
     status failed = passes_contexts(r->m, contexts, usual, &r->context, &r->contexts, exit_code);
     if (failed)
         return failed;
-    if (r->of.n < 2)
-        return status_fail(
-            "naive is measured beside another decoder: name that one with --decoder");
     r->short_t = r->context[0];
     r->long_t = r->context[r->contexts - 1];
     count_work(r);
@@ -331,7 +328,7 @@ static status write_context(const roofline *r, const char *dir)
 
 static status run(roofline *r, const bench_options *o, const char *dir, int *exit_code)
 {
-    status failed = subjects_open(o, "naive", &r->of);
+    status failed = subjects_open_beside_naive(o, &r->of);
     if (!failed)
         failed = prepare(r, o->contexts, exit_code);
     machine_warn_if_busy();

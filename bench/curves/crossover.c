@@ -106,6 +106,11 @@ static double model_at(const fit_model *m, double x)
     return m->coefficient[0].value + x * (m->coefficient[1].value + x * m->coefficient[2].value);
 }
 
+static bool is_below(const fit_model *a, const fit_model *b, double x)
+{
+    return model_at(a, x) < model_at(b, x);
+}
+
 // Predicted from all other places: there the models of both parts cross. Found by halving; NaN if
 // there are too few, where they do not cross within the model's context, and where rows see less
 // than all, since then a part is no parabola.
@@ -119,12 +124,12 @@ static status crossing_by_models(const lab *l, size_t which, size_t before, doub
     status failed = fit_elsewhere(l, CROSS_ATTENTION, which, before, &attention_model);
     if (!failed)
         failed = fit_elsewhere(l, CROSS_LINEAR, which, before, &linear_model);
-    if (failed || !(model_at(&attention_model, lo) < model_at(&linear_model, lo)) ||
-        model_at(&attention_model, hi) < model_at(&linear_model, hi))
+    if (failed || !is_below(&attention_model, &linear_model, lo) ||
+        is_below(&attention_model, &linear_model, hi))
         return failed;
     for (int i = 0; i < 60; i++) {
         double x = (lo + hi) / 2;
-        *(model_at(&attention_model, x) < model_at(&linear_model, x) ? &lo : &hi) = x;
+        *(is_below(&attention_model, &linear_model, x) ? &lo : &hi) = x;
     }
     *crossing = lo;
     return NULL;

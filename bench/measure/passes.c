@@ -117,9 +117,7 @@ status passes_at_each(const bench_options *o, passes_look *look, void *user, int
     if (!s)
         s = passes_contexts(m, o->contexts, usual, &list, &n, exit_code);
     if (!s)
-        s = subjects_open(o, "naive", &of);
-    if (!s && of.n < 2)
-        s = status_fail("naive is measured beside another decoder: name that one with --decoder");
+        s = subjects_open_beside_naive(o, &of);
     for (size_t d = 1; !s && d < of.n; d++)
         s = look_at_each(m, &of.at[0], &of.at[d], list, n, look, user);
     subjects_free(&of);

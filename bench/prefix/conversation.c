@@ -158,9 +158,9 @@ static void print_conversation(const talk *k)
            "with one\n\n"
            "  %6s  %12s  %12s  %10s  %10s  %7s\n",
            (int)TURN, "turns", "rows without", "rows with", "without", "with", "ratio");
-    for (size_t i = 0; i < k->lengths * WAYS; i += WAYS) {
-        if (rounds_samples(&k->rounds, i) == 0 || rounds_samples(&k->rounds, i + 1) == 0)
-            break; // interrupted
+    for (size_t i = 0; i < k->lengths * WAYS && rounds_samples(&k->rounds, i) > 0 &&
+                       rounds_samples(&k->rounds, i + 1) > 0;
+         i += WAYS) {
         const double cold = rounds_estimate(&k->rounds, i, 0).median,
                      warm = rounds_estimate(&k->rounds, i + 1, 0).median;
         printf("  %6zu  %12s  %12s  %10s  %10s  %7.1f\n", k->length[i / WAYS],

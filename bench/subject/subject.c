@@ -119,6 +119,14 @@ status subjects_open(const bench_options *o, const char *first, subjects *out)
     return s;
 }
 
+status subjects_open_beside_naive(const bench_options *o, subjects *out)
+{
+    status s = subjects_open(o, naive_decoder.name, out);
+    return s || out->n > 1 ? s
+                           : status_fail("naive is measured beside another decoder: name that one "
+                                         "with --decoder");
+}
+
 void subjects_free(subjects *s)
 {
     memory_free(s->at);

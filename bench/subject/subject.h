@@ -45,6 +45,9 @@ status subject_open(const char *text, subject *out);
 status subjects_open(const bench_options *o, const char *first, subjects *out);
 void subjects_free(subjects *s);
 
+// The same behind naive, where another one is measured beside it: refused if there is none.
+status subjects_open_beside_naive(const bench_options *o, subjects *out);
+
 // A decoder of this subject for T_max tokens.
 status subject_create(const subject *of, const model *m, size_t T_max, decoder **out);
 

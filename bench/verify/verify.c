@@ -323,9 +323,7 @@ static status walk_and_report(verification *v, const bench_options *o, bool *pas
         s = report(v, o->json, o->work, passed);
     if (!s && !o->json)
         print_program(&v->walked, &v->ways[RANDOM_WALK], stdout);
-    return s || v->walked.found.fault != FAULT_FAILED
-               ? s
-               : status_fail("in the random walk: %s", v->walked.found.message);
+    return s;
 }
 
 // For build/results/verified.json.
@@ -362,16 +360,10 @@ static status verify(const model *m, const subject *tested, const bench_options 
         s = verification_run(m, &judge, tested, contexts, n, &v);
     if (!s)
         s = walk_and_report(&v, o, passed);
-    const bool counts =
-        !o->judge && !o->work; // the record tells of naive as the judge, and of bits
-    if (!s && counts)
+    if (!s && !o->judge && !o->work) // the record tells of naive as the judge, and of bits alone
         s = record(&v, *passed);
-    else if (counts && v.walked.found.fault == FAULT_FAILED) {
-        char why[1024]; // what is recorded may fail, too
-        snprintf(why, sizeof why, "%s", s);
-        status unrecorded = record(&v, false);
-        s = status_fail("%s%s%s", why, unrecorded ? "; " : "", unrecorded ? unrecorded : "");
-    }
+    if (!s && v.walked.found.fault == FAULT_FAILED)
+        s = status_fail("in the random walk: %s", v.walked.found.message);
     verification_free(&v);
     return s;
 }

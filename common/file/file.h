@@ -37,8 +37,8 @@ status file_read(const char *dir, const char *name, char **bytes, size_t *n);
 status file_read_stream(FILE *f, const char *name, char **bytes, size_t *n);
 
 // DIR/NAME as a JSON object (RFC 8259) without duplicate keys; release it with json_decref. Refused
-// where it takes many times its size in memory. Jansson allocates through memory.h
-// meanwhile. On failure *root is NULL.
+// where it takes many times its size in memory: meanwhile Jansson allocates through memory.h. On
+// failure *root is NULL.
 status file_read_json(const char *dir, const char *name, json_t **root);
 
 // The same from n bytes of text; `path` is what messages call it.

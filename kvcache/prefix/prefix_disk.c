@@ -105,7 +105,7 @@ void prefix_disk_use(prefix_slot *s, prefix_slot **use)
 
 void prefix_disk_touch(prefix_disk *d, prefix_slot *s, const prefix_entry *e)
 {
-    prefix_index_use(&d->index, &s->entry);
+    prefix_index_hold(&d->index, &s->entry);
     prefix_index_end(&d->index, &s->entry, e->touched);
     s->entry.uses = e->uses;
 }
@@ -114,12 +114,10 @@ void prefix_disk_touch(prefix_disk *d, prefix_slot *s, const prefix_entry *e)
 static prefix_slot *take_behind(prefix_disk *d, prefix_slot *before, uint64_t now)
 {
     if (before)
-        prefix_index_use(&d->index, &before->entry);
+        prefix_index_hold(&d->index, &before->entry);
     prefix_slot *s = take_slot(d, now);
-    if (before) {
+    if (before)
         prefix_index_end(&d->index, &before->entry, before->entry.touched);
-        before->entry.uses--; // no request
-    }
     return s;
 }
 

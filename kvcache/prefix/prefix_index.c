@@ -100,10 +100,15 @@ static void take_out(prefix_index *x, prefix_entry *e)
     *(e->newer ? &e->newer->older : &x->newest) = e->older;
 }
 
-void prefix_index_use(prefix_index *x, prefix_entry *e)
+void prefix_index_hold(prefix_index *x, prefix_entry *e)
 {
     if (e->users++ == 0)
         take_out(x, e);
+}
+
+void prefix_index_use(prefix_index *x, prefix_entry *e)
+{
+    prefix_index_hold(x, e);
     e->uses++;
 }
 

@@ -65,6 +65,9 @@ prefix_entry *prefix_index_find(const prefix_index *x, const unsigned char root[
 // cannot.
 void prefix_index_insert(prefix_index *x, prefix_entry *e, uint64_t now);
 
+// e stays where it is, for whoever is no request, until prefix_index_end.
+void prefix_index_hold(prefix_index *x, prefix_entry *e);
+
 // A request begins to use e, and ends to: the end is the touch. The pages of a request are to end
 // from the last to the first, so that leaves are older than what they stand on.
 void prefix_index_use(prefix_index *x, prefix_entry *e);

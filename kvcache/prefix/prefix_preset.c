@@ -24,6 +24,11 @@ static const prefix_preset presets[] = {
 };
 enum { PRESETS = sizeof presets / sizeof *presets };
 
+const prefix_preset *prefix_preset_at(size_t i)
+{
+    return i < PRESETS ? &presets[i] : NULL;
+}
+
 status prefix_preset_named(const char *name, prefix_preset *out)
 {
     for (size_t i = 0; i < PRESETS; i++)

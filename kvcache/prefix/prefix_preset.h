@@ -18,6 +18,9 @@ typedef struct prefix_preset {
     double idle_s, absolute_s; // lifetimes; 0: none
 } prefix_preset;
 
+// The i-th of all of them; NULL behind the last.
+const prefix_preset *prefix_preset_at(size_t i);
+
 // "own", "openai", "openai-breakpoints", "anthropic" or "vllm".
 status prefix_preset_named(const char *name, prefix_preset *out);
 

@@ -329,8 +329,8 @@ Test(serve, is_interrupted)
     cr_assert_eq(r.exit_code, EXIT_INTERRUPTED);
 }
 
-// Every allocation fails once. Where it is a page's, sequences wait for one another and nothing is
-// lost; any other is told.
+// Every allocation fails once. Where it is a page's or a newcomer's, sequences wait for one another
+// and nothing is lost; any other is told.
 Test(serve, survives_failed_allocations)
 {
     const char *const arguments[] = {"serve", "-m",           "synthetic:L=1,C=16,H=1,T=32,V=8",

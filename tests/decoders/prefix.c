@@ -6,6 +6,7 @@
 #include "common/base/memory.h"
 #include "kvcache/kvcache.h"
 #include "kvcache/prefix/prefix.h"
+#include "kvcache/snapshot/snapshot.h"
 #include "tests/support/life.h"
 #include "tests/support/support.h"
 
@@ -188,6 +189,16 @@ Test(prefix, roots_differ_with_whatever_changes_a_bit)
         model_free(m[i]);
 }
 
+// Of a decoder that knew nothing: what it did not compute came from pages, each of them counted.
+static void check_counts(const life *x, size_t who, size_t T, size_t before,
+                         const prefix_counters *then)
+{
+    const prefix_counters now = prefix_count(x->o.pool);
+    const uint64_t reused = now.tokens_reused - then->tokens_reused;
+    cr_assert_eq(reused, (now.hits - then->hits) * x->o.kv.page);
+    cr_assert_eq(snapshot.computed(x->cached[who]) - before + reused, T);
+}
+
 // No bit differs while pages come and go, and no more bytes than the budget are ever held.
 static void walk(const char *spec, size_t P, size_t blocks, const prefix_policy *policy)
 {
@@ -198,8 +209,11 @@ static void walk(const char *spec, size_t P, size_t blocks, const prefix_policy 
         const size_t who = life_below(x, 2), text = life_below(x, LIFE_TEXTS);
         const float *logits;
         time_now += life_below(x, 3);
-        if (life_below(x, 4) > 0)
+        const bool knows = life_below(x, 4) == 0;
+        if (!knows)
             kvcache_decoder.reset(x->cached[who]);
+        const size_t computed = snapshot.computed(x->cached[who]);
+        const prefix_counters then = prefix_count(x->o.pool);
         T[who] = 1 + life_below(x, LIFE_LONGEST);
         status s = kvcache_decoder.step(x->cached[who], x->texts[text], T[who], 1, &logits);
         if (s) {
@@ -207,7 +221,8 @@ static void walk(const char *spec, size_t P, size_t blocks, const prefix_policy 
             refused++;
             for (size_t j = 0; j < 2; j++)
                 kvcache_decoder.reset(x->cached[j]);
-        }
+        } else if (!knows)
+            check_counts(x, who, T[who], computed, &then);
         life_check(x, who, x->texts[text], T[who], 1 + life_below(x, T[who] < 4 ? T[who] : 4));
         life_check_held(x, who, T[who]);
         cr_assert_leq(prefix_count(x->o.pool).bytes, blocks * block_bytes(x));
