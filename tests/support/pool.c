@@ -92,7 +92,10 @@ static void pool_publish(kv_pool *api, const char *space, const kv_block *before
 
 void pool_create(pool *p, const kv_spec *spec, const config *c)
 {
-    *p = (pool){.api = {pool_take, pool_release, pool_find, pool_publish, NULL},
+    *p = (pool){.api = {.take = pool_take,
+                        .release = pool_release,
+                        .find = pool_find,
+                        .publish = pool_publish},
                 .shape = page_shape_of(spec, c),
                 .layers = c->L,
                 .left = POOL_BLOCKS};
