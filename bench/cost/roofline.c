@@ -29,7 +29,7 @@ static const char usage[] =
     "  -n, --samples N                rounds (default 9), 6 or more\n"
     "  -o, --out DIR                  where roofline.csv and roofs.csv go (default: "
     "build/results)\n" SUBJECT_USAGE
-    "                                 one of them (default: kvcache)\n"
+    "                                 one at most; without either: kvcache\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n";
 
 enum { ROUNDS = 9, REPEATS = 5 };

@@ -27,7 +27,7 @@ static const char usage[] =
     "  -s, --seed N                   of the order in which samples are taken (default 0)\n"
     "  -o, --out DIR                  where NAME-samples.csv and the like go (default: "
     "build/results/curves)\n" SUBJECT_USAGE
-    "                                 beside naive (default: kvcache)\n"
+    "                                 without either: kvcache; naive is measured beside it\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n\n"
     "Run again, an experiment that was stopped goes on where it stopped. The experiments, and "
     "their seconds:\n\n";

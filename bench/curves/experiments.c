@@ -1,4 +1,5 @@
 // The experiments: what each asks, what it counts, and how it takes a sample.
+#include <math.h>
 #include <stdio.h>
 
 #include "bench/cost/cost.h"
@@ -160,7 +161,11 @@ static status conclude_generate(const lab *l, FILE *f)
     fprintf(f, "\n");
     for (size_t d = 1; d < l->of.n; d++) {
         const size_t by_medians = ahead_from(l, d, false), clearly = ahead_from(l, d, true);
-        if (clearly == l->xs)
+        if (isnan(lab_estimate(l, 0, 0, l->xs - 1).hi) ||
+            isnan(lab_estimate(l, 0, d, l->xs - 1).hi))
+            fprintf(f, "Whether the cache of %s pays for itself is not shown: too few samples.\n",
+                    l->of.at[d].name);
+        else if (clearly == l->xs)
             fprintf(f, "The cache of %s has not paid for itself within %zu tokens.\n",
                     l->of.at[d].name, l->x[l->xs - 1]);
         else

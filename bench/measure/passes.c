@@ -5,6 +5,7 @@
 
 #include "bench/base/contexts.h"
 #include "bench/base/options.h"
+#include "bench/subject/plugin.h"
 #include "common/base/memory.h"
 
 // Tokens that a pass is given.
@@ -71,7 +72,7 @@ status passes_run(passes *p, pass which, size_t t, observer *fn, void *user)
     status s = api->step(p->of[which], p->tokens, given(which, t), 1, &logits);
     if (api->observe)
         api->observe(p->of[which], NULL, NULL);
-    return s;
+    return plugin_checked(s);
 }
 
 status passes_contexts(const model *m, const char *wanted, const size_t *usual, size_t **list,

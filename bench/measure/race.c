@@ -17,6 +17,7 @@
 #include "bench/base/interrupt.h"
 #include "bench/base/progress.h"
 #include "bench/measure/disturbance.h"
+#include "bench/subject/plugin.h"
 #include "bench/subject/subject.h"
 #include "common/base/clock.h"
 #include "common/base/input.h"
@@ -109,7 +110,7 @@ static status extend(lane *l, size_t n, bool *more)
 {
     const float *logits;
     const size_t T = l->race->prompt_tokens + n;
-    status failed = l->by->api->step(l->decoder, l->ids, T, 1, &logits);
+    status failed = plugin_checked(l->by->api->step(l->decoder, l->ids, T, 1, &logits));
     if (failed)
         return failed;
     int id = sampler_choose(l->sampler, logits, T);

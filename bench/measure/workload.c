@@ -2,6 +2,7 @@
 #include "bench/measure/workload.h"
 
 #include "bench/base/contexts.h"
+#include "bench/subject/plugin.h"
 #include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/kv/keep/keep.h"
@@ -43,7 +44,7 @@ status workload_request(workload *w, size_t which, size_t t, size_t N, double *a
     uint64_t begin = clock_ns();
     for (size_t n = 0; n < N; n++) {
         const float *logits;
-        status failed = api->step(w->decoder[which], w->tokens, t + n, 1, &logits);
+        status failed = plugin_checked(api->step(w->decoder[which], w->tokens, t + n, 1, &logits));
         if (failed)
             return failed;
         w->tokens[t + n] = sampler_choose(w->greedy, logits, t + n);

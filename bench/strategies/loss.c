@@ -65,9 +65,8 @@ static status judge_chunk(pair *p, size_t begin, size_t T, size_t rows)
     const size_t V = p->t->m->config.V;
     const float *logits[2];
     for (size_t i = 0; i < 2; i++) {
-        status failed = p->of[i]->api->step(p->d[i], p->t->ids + begin, T, rows, &logits[i]);
-        if (!failed && plugin_complaint())
-            failed = status_fail("%s", plugin_complaint());
+        status failed =
+            plugin_checked(p->of[i]->api->step(p->d[i], p->t->ids + begin, T, rows, &logits[i]));
         if (failed)
             return failed;
     }

@@ -30,7 +30,7 @@ static const char usage[] =
     "  -o, --out DIR                  results, strategies*.csv and strategies.json (default:\n"
     "                                 build/results)\n"
     "  -j, --json                     print strategies.json in place of the tables\n" SUBJECT_USAGE
-    "                                 in place of the usual specs; plain comes first in any case\n"
+    "                                 these take the place of the usual specs; plain comes first\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n\n"
     "Loss is measured with the embedded model on the text in bench/strategies/val.txt, which it "
     "was not\ntrained on. Run again, what was stopped goes on where it stopped.\n";

@@ -7,7 +7,6 @@
 #include "bench/base/contexts.h"
 #include "bench/cost/cost.h"
 #include "bench/measure/workload.h"
-#include "bench/subject/plugin.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
 #include "naive/naive.h"
@@ -52,8 +51,6 @@ static status take(void *user, size_t cell, double *values)
     status failed = workload_create(site_of(t, cell)->m, &one, &w);
     if (!failed)
         failed = workload_request(&w, 0, context_of(t, cell), 2, at_ns, &bytes);
-    if (!failed && plugin_complaint())
-        failed = status_fail("%s", plugin_complaint());
     workload_free(&w);
     values[TIMES_TTFT] = at_ns[0];
     values[TIMES_STEP] = at_ns[1] - at_ns[0];

@@ -31,6 +31,11 @@ const char *plugin_complaint(void)
     return complaint[0] ? complaint : NULL;
 }
 
+status plugin_checked(status s)
+{
+    return s || !complaint[0] ? s : status_fail("%s", complaint);
+}
+
 const char *plugin_digest(void)
 {
     return digest[0] ? digest : NULL;

@@ -30,6 +30,9 @@ const char *plugin_digest(void);
 // What the plug-in did to the floating-point environment and when; NULL: nothing.
 const char *plugin_complaint(void);
 
+// s, or that complaint as a failure: what such a plug-in computes is not worth a figure.
+status plugin_checked(status s);
+
 // Around each call of the plug-in, of T tokens or 0: which one it is, for messages, and that what
 // is printed now is the plug-in's own. They do nothing outside a plug-in's process.
 void plugin_call_begins(const char *call, size_t T);

@@ -32,7 +32,8 @@ typedef struct subjects {
     "                                 SRC=yours.c builds one); may be given again\n"               \
     "  -k, --kv SPEC                  short for -d kvcache:SPEC. SPEC says which rows are kept "   \
     "and how:\n"                                                                                   \
-    "                                 all, window:W[+S] or heavy:R+H; " KV_FORM_WORDS ";\n"        \
+    "                                 all, window:W[+S] or heavy:R+H;\n"                           \
+    "                                 " KV_FORM_WORDS ";\n"                                        \
     "                                 and where: file:DIR[:MIB] in a file, MIB of it in memory;\n" \
     "                                 as in window:256+4,f16\n"
 

@@ -31,7 +31,8 @@ static const char USAGE[] =
     "  -m, --model DIR|synthetic:...  default: the embedded model\n"
     "  -W, --weights q8               round the matrices to 8 bits (default: as they are stored)\n"
     "  -c, --contexts LIST            such as 1,2,15-17,1023; default: all of a small model, a "
-    "selection of a large one\n" SUBJECT_USAGE "                                 default: kvcache\n"
+    "selection of a large one\n" SUBJECT_USAGE
+    "                                 without either: kvcache\n"
     "  -t, --timeout SECONDS          how long one call of the plug-in may take (default 60)\n"
     "  -l, --limit SECONDS            how long all calls together, and what is compared, may take\n"
     "                                 (default: 100 times that)\n"
@@ -440,7 +441,8 @@ status verify_command(int argc, char **argv, int *exit_code)
             *exit_code = code;
     }
     if (!s && o.subjects > 1 && !o.json && *exit_code <= 128)
-        printf("\nverdict: %s: %zu of %zu decoders differ from their recompute\n",
-               failed ? "FAIL" : "PASS", failed, o.subjects);
+        printf(failed ? "\nverdict: FAIL: %zu of %zu decoders did not pass\n"
+                      : "\nverdict: PASS: %zu of %zu decoders differ from their recompute\n",
+               failed, o.subjects);
     return s;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/file/file.h"
 
 static void forget(replacement *r)
 {
@@ -47,6 +48,32 @@ status replacement_begin(const char *path, replacement *out)
     status s = name_both(real ? real : path, out);
     free(real);
     return s;
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+// The directory of a path, with its last slash, in `text`; the rest of the path.
+static const char *cut_name(const char *path, char text[FILE_PATH_SIZE])
+{
+    const char *slash = strrchr(path, '/');
+    if (slash)
+        snprintf(text, FILE_PATH_SIZE, "%.*s", (int)(slash + 1 - path), path);
+    else
+        snprintf(text, FILE_PATH_SIZE, ".");
+    return slash ? slash + 1 : path;
+}
+
+bool replacement_is_same(const char *a, const char *b)
+{
+    char of_a[FILE_PATH_SIZE], of_b[FILE_PATH_SIZE];
+    if (is_same_file(a, b))
+        return true;
+    const char *name_a = cut_name(a, of_a), *name_b = cut_name(b, of_b);
+    return strcmp(name_a, name_b) == 0 && is_same_file(of_a, of_b);
 }
 
 // The new name has to reach the disk, too. Cuts the place down to its directory.

@@ -15,6 +15,9 @@ typedef struct replacement {
 // replacement_abandon frees what there is, also after a failure.
 status replacement_begin(const char *path, replacement *out);
 
+// Whether two paths name one file, however they are spelled; neither need be there yet.
+bool replacement_is_same(const char *a, const char *b);
+
 // Moves the file, which is closed, to its place, and frees the names. False: errno says why it
 // stayed.
 bool replacement_finish(replacement *r);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "common/base/input.h"
+#include "common/file/file.h"
+#include "common/file/replacement.h"
 #include "common/generate/state.h"
 #include "common/kv/spec.h"
 
@@ -316,22 +318,23 @@ static status parse_one(int code, char **argv, options *o)
 static status check_files(const options *o)
 {
     bool is_hidden;
+    char state[FILE_PATH_SIZE];
     const struct {
         const char *option, *path;
     } files[] = {
-        {"--save-state", o->save_state},
+        {"--save-state", o->save_state ? state : NULL},
         {"--hidden", o->hidden},
         {"--logits", o->logits},
         {"--all-logits", o->all_logits},
     };
+    if (o->save_state)
+        snprintf(state, sizeof state, "%.*s", (int)state_file(o->save_state, &is_hidden),
+                 o->save_state);
     for (size_t i = 1; i < sizeof files / sizeof *files; i++)
-        for (size_t j = 0; files[i].path && j < i; j++) {
-            const char *other = files[j].path;
-            const size_t n = !other ? 0 : j == 0 ? state_file(other, &is_hidden) : strlen(other);
-            if (other && n == strlen(files[i].path) && memcmp(files[i].path, other, n) == 0)
+        for (size_t j = 0; files[i].path && j < i; j++)
+            if (files[j].path && replacement_is_same(files[i].path, files[j].path))
                 return status_fail("%s and %s both name '%s': give two files", files[j].option,
                                    files[i].option, files[i].path);
-        }
     return NULL;
 }
 

@@ -509,6 +509,8 @@ Test(cli, usage_errors)
         {"kvcache hi --logits ''", "--logits|file"},
         {"kvcache hi --logits a.npy --all-logits a.npy", "--logits|--all-logits|a.npy|two files"},
         {"kvcache hi --hidden a.npy --logits a.npy", "--hidden|--logits|a.npy|two files"},
+        {"kvcache hi --logits a.npy --all-logits ./a.npy", "--all-logits|./a.npy|two files"},
+        {"kvcache hi --save-state ./a,hidden --logits .//a", "--save-state|--logits|two files"},
         {"kvcache hi --save-state a,hidden --all-logits a", "--save-state|--all-logits|'a'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -340,6 +340,19 @@ Test(plugin, findings_end_a_sweep_and_samples_stay)
     expect_swept_until("rounds upward", "step switched on another rounding mode|-ffast-math");
 }
 
+// A figure of arithmetic that is not the contract's would be another thing's.
+Test(plugin, curves_do_not_time_another_rounding_mode)
+{
+    size_t n;
+    cr_assert_eq(run("VICE='rounds upward' " BUILD_DIR "/tested/bench curves generate -n 6 -c 4 "
+                     "-o %s -d " PLUGINS "/misbehaving.so -m synthetic:L=1,C=32,H=2,T=40,V=50",
+                     support_folder),
+                 1);
+    char *err = support_read(support_folder, "err", &n);
+    cr_assert(strstr(err, "switched on another rounding mode"), "%s", err);
+    free(err);
+}
+
 Test(plugin, a_sweep_refuses_names_that_hide_whose_a_row_is)
 {
     size_t n;

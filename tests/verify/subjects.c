@@ -56,6 +56,10 @@ Test(subjects, verify_says_that_a_cache_never_hits)
         RUN(verify_command, "verify", "-m", MODEL, "-c", "1-40", "-d", "naive", "--work");
     assert_says(&strict, 1, never);
     assert_says(&strict, 1, "verdict: FAIL");
+    // Not a bit differs there, so the last line does not say that one does.
+    const command_run two = RUN(verify_command, "verify", "-m", MODEL, "-c", "1-40", "-d", "naive",
+                                "-d", "kvcache", "--work");
+    assert_says(&two, 1, "verdict: FAIL: 1 of 2 decoders did not pass");
 }
 
 // Logits under a spec are others, and the digest tells.
