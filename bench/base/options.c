@@ -10,7 +10,9 @@
 
 #include "bench/base/contexts.h"
 #include "bench/base/stats.h"
+#include "common/base/format.h"
 #include "common/base/input.h"
+#include "common/file/file.h"
 #include "common/model/model.h"
 
 // What an option's value is, and where it goes.
@@ -199,4 +201,16 @@ status bench_options_enough_samples(const bench_options *o, int *exit_code)
     *exit_code = EXIT_USAGE;
     return status_fail("--samples %zu: fewer than %d give no 95 %% interval", o->samples,
                        STATS_MIN_SAMPLES);
+}
+
+void bench_options_print_model(FILE *f, const char *label)
+{
+    const size_t n = strlen(label), suffix = sizeof MODEL_ROUNDED - 1;
+    const bool rounded = n > suffix && strcmp(label + n - suffix, MODEL_ROUNDED) == 0;
+    char name[FILE_PATH_SIZE];
+    snprintf(name, sizeof name, "%.*s", (int)(rounded ? n - suffix : n), label);
+    fputs(" -m ", f);
+    format_word(f, name);
+    if (rounded)
+        fputs(" -W q8", f);
 }

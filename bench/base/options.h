@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/base/status.h"
 #include "common/model/model.h"
@@ -62,6 +63,10 @@ status bench_options_parse(int argc, char **argv, const char *accepted, const ch
 // The list of --contexts, as contexts_parse takes it; a wrong one is refused with EXIT_USAGE.
 status bench_options_contexts(const char *contexts, size_t limit, size_t **list, size_t *n,
                               int *exit_code);
+
+// Prints the options that choose a model: " -m NAME", and " -W q8" where its label, which
+// model_label gives, says that its matrices are rounded.
+void bench_options_print_model(FILE *f, const char *label);
 
 // Refuses, with EXIT_USAGE, a number of --samples that gives no interval.
 status bench_options_enough_samples(const bench_options *o, int *exit_code);

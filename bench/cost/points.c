@@ -208,11 +208,11 @@ static void print_speedups(const points *p, const limits *l)
                     time_of(p, cached, COUNT_EVERYTHING).median, p->context[i] < verified);
         printf("\n");
     }
-    if (p->context[p->n - 1] >= verified)
-        printf(
-            "A speed-up is shown where this build has passed `build/bench verify -m %s -d %s`: so "
-            "far %zu tokens.\n",
-            model_label(p->p->m), tested->text, verified);
+    if (p->context[p->n - 1] >= verified) {
+        printf("A speed-up is shown where this build has passed `build/bench verify");
+        bench_options_print_model(stdout, model_label(p->p->m));
+        printf(" -d %s`: so far %zu tokens.\n", tested->text, verified);
+    }
 }
 
 void points_print(const points *p, const limits *l)

@@ -241,24 +241,22 @@ static void report(const roofline *r)
                "it ran.\n");
 }
 
-// Bytes a step at context t must read: every weight, at the width in which it is kept, but the
-// positions' (one row of them) and embeddings that are not the head; and the cache.
-static double step_bytes(const model *m, size_t t)
+// What a pass at contexts[i] computes and reads, as counted: under a spec, less is read.
+static work counted(const roofline *r, size_t i, pass which)
 {
-    const config *c = &m->config;
-    const size_t positions = c->T * padded(c->C) * sizeof(float);
-    const bool tied = m->head.panels == m->wte.panels;
-    const size_t embeddings = tied ? 0 : linear_bytes(&m->wte, padded(c->V));
-    return (double)(m->block_bytes - positions - embeddings + cost_kv_bytes(c, t));
+    return count_sum(&r->stages.done[i * PASSES + which], COUNT_EVERYTHING);
 }
 
 static void count_work(roofline *r)
 {
     const config *c = &r->m->config;
-    r->work[PREFILL] = 2 * cost_multiply_adds(c, NULL, 0, r->long_t);
+    const size_t last = r->contexts - 1;
+    const work prefill = counted(r, last, PASS_PREFILL), brief = counted(r, 0, PASS_CACHED_STEP),
+               step = counted(r, last, PASS_CACHED_STEP);
+    r->work[PREFILL] = 2 * (double)prefill.multiply_adds;
     r->work[LINEAR] = 2 * cost_layer_row(c) * (double)c->L * (double)r->long_t;
-    r->work[SHORT_STEP] = step_bytes(r->m, r->short_t);
-    r->work[LONG_STEP] = step_bytes(r->m, r->long_t);
+    r->work[SHORT_STEP] = (double)count_bytes(&brief);
+    r->work[LONG_STEP] = (double)count_bytes(&step);
 }
 
 static status hold_values(roofline *r)
@@ -287,17 +285,17 @@ static status prepare(roofline *r, const char *contexts, int *exit_code)
         return failed;
     r->short_t = r->context[0];
     r->long_t = r->context[r->contexts - 1];
-    count_work(r);
     failed = hold_values(r);
     if (!failed)
         failed = activations_create(&r->m->config, r->long_t, &r->a);
     if (!failed)
-        failed = probe_block_create((size_t)r->work[LONG_STEP], &r->block);
-    if (!failed)
         failed = passes_create(r->m, &r->of.at[0], &r->of.at[1], r->long_t, &r->p);
-    return failed ? failed
-                  : points_create(&r->p, r->context, r->contexts, r->rounds,
-                                  &r->stages); // warms up as well
+    if (!failed) // warms up as well
+        failed = points_create(&r->p, r->context, r->contexts, r->rounds, &r->stages);
+    if (failed)
+        return failed;
+    count_work(r);
+    return probe_block_create((size_t)r->work[LONG_STEP], &r->block);
 }
 
 static limits find_limits(const roofline *r)

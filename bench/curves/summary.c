@@ -183,10 +183,11 @@ static status print_table(const lab *l)
     }
     while (unverified < cells && verified[unverified])
         unverified++;
-    if (unverified < cells)
-        printf("\nNo ratio is shown that this build has not verified: build/bench verify -m %s -d "
-               "%s\n",
-               model_label(lab_model(l, unverified % l->xs)), l->of.at[unverified / l->xs].text);
+    if (unverified < cells) {
+        printf("\nNo ratio is shown that this build has not verified: build/bench verify");
+        bench_options_print_model(stdout, model_label(lab_model(l, unverified % l->xs)));
+        printf(" -d %s\n", l->of.at[unverified / l->xs].text);
+    }
     memory_free(verified);
     return NULL;
 }

@@ -211,9 +211,9 @@ static void print_unverified(const sweep *s, size_t which, size_t verified)
 {
     if (s->contexts == 0 || s->context[s->contexts - 1] < verified)
         return;
-    printf("A speed-up is shown where this build has passed `build/bench verify -m %s --decoder "
-           "%s`: so far %zu tokens.\n",
-           model_label(s->m), s->of.at[which].text, verified);
+    printf("A speed-up is shown where this build has passed `build/bench verify");
+    bench_options_print_model(stdout, model_label(s->m));
+    printf(" --decoder %s`: so far %zu tokens.\n", s->of.at[which].text, verified);
 }
 
 static status print_table(const sweep *s)

@@ -1,8 +1,10 @@
 // What some commands have left, each in one CSV file, shown as it stands there.
 #include <string.h>
 
+#include "bench/base/options.h"
 #include "bench/report/drawing.h"
 #include "bench/report/tables.h"
+#include "common/base/format.h"
 #include "common/model/model.h"
 
 enum { KIB = 1 << 10, MIB = 1 << 20 };
@@ -124,16 +126,14 @@ void report_plain_command(FILE *f, const measured *m)
     if (usual && !*usual)
         usual = model_default() + sizeof SOURCE_DIR;
     fputs(m->plain->command, f);
-    if (usual && name && strcmp(name, usual) != 0) {
-        fputs(" -m ", f);
-        report_word(f, name);
-    }
+    if (usual && name && strcmp(name, usual) != 0)
+        bench_options_print_model(f, name);
     if (m->plain == &report_plains[REPORT_PASSES - REPORT_STRATEGIES] && t->rows == 0)
         fputs(" -c 64,256,500,1000", f);
     for (size_t row = 1; context < t->columns && row <= t->rows; row++)
         if (row == 1 || strcmp(table_text(t, row, context), table_text(t, row - 1, context)) != 0) {
             fprintf(f, "%s", before);
-            report_word(f, table_text(t, row, context));
+            format_word(f, table_text(t, row, context));
             before = ",";
         }
 }

@@ -7,8 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/base/options.h"
 #include "bench/base/results.h"
 #include "bench/report/drawing.h"
+#include "bench/subject/subject.h"
+#include "common/base/format.h"
 #include "common/base/memory.h"
 #include "common/base/version.h"
 #include "common/model/model.h"
@@ -96,6 +99,13 @@ typedef struct found_key {
     const char *subject, *spec; // spec NULL: plain
 } found_key;
 
+// Of a subject's key, how many characters are a plug-in's digest: 64 or none.
+static size_t plugin_length(const char *key)
+{
+    const size_t n = strcspn(key, ":");
+    return n == 64 && strspn(key, "0123456789abcdef") == n ? n : 0;
+}
+
 static found_key read_key(const char *key)
 {
     found_key k = {.subject = strchr(key, ' ')};
@@ -103,9 +113,8 @@ static found_key read_key(const char *key)
     k.subject = k.subject ? k.subject + 1 : "kvcache";
     k.spec = strchr(k.subject, ':');
     k.spec = k.spec ? k.spec + 1 : NULL;
-    const size_t n = strcspn(k.subject, ":");
-    if (n == sizeof k.plugin - 1 && strspn(k.subject, "0123456789abcdef") == n)
-        snprintf(k.plugin, sizeof k.plugin, "%.*s", (int)n, k.subject);
+    const size_t n = plugin_length(k.subject);
+    snprintf(k.plugin, sizeof k.plugin, "%.*s", (int)n, k.subject);
     return k;
 }
 
@@ -321,22 +330,6 @@ static void forget(measured *m)
     m->n = 0;
 }
 
-void report_word(FILE *f, const char *text)
-{
-    const bool plain =
-        text[strspn(text,
-                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-")] ==
-        '\0';
-    if (plain && *text) {
-        fputs(text, f);
-        return;
-    }
-    fputc('\'', f);
-    for (; *text; text++)
-        fputs(*text == '\'' ? "'\\''" : (char[]){*text, '\0'}, f);
-    fputc('\'', f);
-}
-
 // The places of a summary's first curve.
 static size_t places_of(const measured *m, double x[CURVES_X])
 {
@@ -361,9 +354,21 @@ static bool are_usual(const measured *m, const double *x, size_t n)
     return places || (n > 0 && x[n - 1] + 16 >= T);
 }
 
-// The decoders besides naive, unless that is kvcache alone.
-static void print_decoders(FILE *f, const json_t *run)
+void report_print_decoder(FILE *f, const measured *m, const char *name)
 {
+    const char *key =
+        json_string_value(json_object_get(json_object_get(about(m), "decoders"), name));
+    char text[sizeof "PLUGIN.so" + SUBJECT_KEY];
+    const size_t n = key ? plugin_length(key) : 0;
+    snprintf(text, sizeof text, "%s%s", n > 0 ? "PLUGIN.so" : "", key ? key + n : name);
+    fputs(" -d ", f);
+    format_word(f, text);
+}
+
+// The decoders besides naive, unless that is kvcache alone.
+static void print_decoders(FILE *f, const measured *m)
+{
+    const json_t *run = about(m);
     json_t *decoders = json_object_get(run, "decoders"), *key;
     const char *name;
     const bool usual = json_object_size(decoders) == 2 && json_object_get(decoders, "kvcache") &&
@@ -371,10 +376,8 @@ static void print_decoders(FILE *f, const json_t *run)
     json_object_foreach(usual ? NULL : decoders, name, key)
     {
         const char *text = json_string_value(key);
-        if (!text || strcmp(text, "naive") == 0)
-            continue;
-        fputs(" -d ", f);
-        report_word(f, *read_key(text).plugin ? "PLUGIN.so" : text);
+        if (text && strcmp(text, "naive") != 0)
+            report_print_decoder(f, m, name);
     }
 }
 
@@ -389,30 +392,35 @@ static void print_command(FILE *f, const measured *m)
     if (m->curve && own && !*own)
         own = model_default() + sizeof SOURCE_DIR;
     if (name && (!m->curve || own) && (!own || strcmp(name, own) != 0)) {
-        fputs(" -m ", f);
-        report_word(f, name);
+        bench_options_print_model(f, name);
     }
     if (n > 0 && !are_usual(m, x, n))
         for (size_t i = 0; i < n; i++)
             fprintf(f, "%s%.0f", i == 0 ? " -c " : ",", x[i]);
-    print_decoders(f, run);
+    print_decoders(f, m);
     if (json_integer_value(json_object_get(run, "rounds")) > 0)
         fprintf(f, " -n %lld", (long long)json_integer_value(json_object_get(run, "rounds")));
     if (json_integer_value(json_object_get(run, "seed")) > 0)
         fprintf(f, " -s %lld", (long long)json_integer_value(json_object_get(run, "seed")));
 }
 
-// Of a roofline, its model and its contexts, which stand together.
+// Of a roofline, its model, its contexts, which stand together, and the decoder beside naive, which
+// comes first; of a plug-in only the name is known.
 static void print_roofline_command(FILE *f, const table *t)
 {
     const char *before = "";
-    fputs("build/bench roofline -m ", f);
-    report_word(f, table_text(t, 1, MODEL));
+    fputs("build/bench roofline", f);
+    bench_options_print_model(f, table_text(t, 1, MODEL));
     for (size_t row = 1; row <= t->rows; row++) {
         const char *here = table_text(t, row, X);
         if (strcmp(here, before) != 0)
             fprintf(f, "%s%s", row == 1 ? " -c " : ",", here);
         before = here;
+    }
+    const char *other = table_text(t, 1, DECODER);
+    if (strcmp(other, "kvcache") != 0) {
+        fputs(" -d ", f);
+        format_word(f, strncmp(other, "kvcache:", 8) == 0 ? other : "PLUGIN.so");
     }
 }
 

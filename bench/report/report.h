@@ -68,8 +68,9 @@ status report_read_plain(const char *dir, measured *m);
 void report_print_plain(FILE *f, const char *id, const measured *m);
 void report_plain_command(FILE *f, const measured *m);
 
-// Text as one word of a shell's line.
-void report_word(FILE *f, const char *text);
+// Prints " -d SUBJECT" for a decoder of m, whose name is as it was measured; a plug-in, of which
+// only the digest is known, as PLUGIN.so.
+void report_print_decoder(FILE *f, const measured *m, const char *name);
 
 // One picture of the page and what belongs to it: plots/ID.gp draws it, and
 // plots/page/sections/ID.html holds the words.

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bench/base/options.h"
 #include "bench/curves/fit.h"
 #include "bench/report/drawing.h"
 #include "common/base/format.h"
@@ -258,22 +259,28 @@ static void print_median_head(FILE *f, const view *v)
 }
 
 // Says which command would let ratios appear.
-static void print_unverified(FILE *f, const view *v)
+static status print_unverified(FILE *f, const view *v)
 {
-    for (size_t i = 0; i < v->m->n; i++)
-        if (!is_verified(v, &v->m->medians[i])) {
-            fputs("<p class=\"note\">No ratio is shown that the build which measured has not "
-                  "verified: "
-                  "<code>build/bench verify -m ",
-                  f);
-            drawing_text(f, v->m->medians[i].model);
-            if (strcmp(v->m->medians[i].decoder, "kvcache") != 0) {
-                fputs(" -d ", f);
-                drawing_text(f, v->m->medians[i].decoder);
-            }
-            fputs("</code>, before it measures.</p>\n", f);
-            return;
-        }
+    size_t i = 0;
+    while (i < v->m->n && is_verified(v, &v->m->medians[i]))
+        i++;
+    if (i == v->m->n)
+        return NULL;
+    char line[1024] = "";
+    FILE *text = fmemopen(line, sizeof line, "w");
+    if (!text)
+        return memory_failed("a command");
+    fputs("build/bench verify", text);
+    bench_options_print_model(text, v->m->medians[i].model);
+    if (strcmp(v->m->medians[i].decoder, "kvcache") != 0)
+        report_print_decoder(text, v->m, v->m->medians[i].decoder);
+    fclose(text);
+    fputs("<p class=\"note\">No ratio is shown that the build which measured has not verified: "
+          "<code>",
+          f);
+    drawing_text(f, line);
+    fputs("</code>, before it measures.</p>\n", f);
+    return NULL;
 }
 
 bool report_may_compare(const report_data *r, const story *s)
@@ -295,7 +302,7 @@ static bool has_ratios(const view *v)
     return false;
 }
 
-static void print_medians(FILE *f, view *v)
+static status print_medians(FILE *f, view *v)
 {
     const bool comparable = v->decoder_count > 1 && (v->m->curve || v->speedup);
     v->ratios = comparable && has_ratios(v);
@@ -313,8 +320,7 @@ static void print_medians(FILE *f, view *v)
                   f);
             break;
         }
-    if (comparable)
-        print_unverified(f, v);
+    return comparable ? print_unverified(f, v) : NULL;
 }
 
 static double field(const table *t, size_t row, size_t column)
@@ -697,6 +703,7 @@ status report_tables(FILE *f, const report_data *r, const story *s)
 {
     const measured *m = &r->of[s->of];
     view v = view_of(r, s);
+    status failed = NULL;
     if (s->of == REPORT_ROOFLINE)
         print_roofline(f, m, s);
     else if (m->plain && s[-1].of != s->of)
@@ -706,6 +713,6 @@ status report_tables(FILE *f, const report_data *r, const story *s)
     else if (v.metric_count == 0)
         print_bytes_table(f, s, &m->tables[REPORT_MORE]);
     else
-        print_medians(f, &v);
-    return m->curve ? print_fits(f, m, s) : NULL;
+        failed = print_medians(f, &v);
+    return failed || !m->curve ? failed : print_fits(f, m, s);
 }

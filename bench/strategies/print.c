@@ -157,8 +157,11 @@ static void print_unverified(const strategies *s)
                               "of them may be a bug's: "
                             : ", ",
                    strategies_name(&s->of.at[d]));
-    if (n > 0)
-        printf(".\nbuild/bench verify -m %s --kv SPEC does it.\n", model_label(s->m));
+    if (n > 0) {
+        printf(".\nbuild/bench verify");
+        bench_options_print_model(stdout, model_label(s->m));
+        printf(" --kv SPEC does it.\n");
+    }
 }
 
 status strategies_print(const strategies *s)

@@ -2,6 +2,7 @@
 #include "common/base/format.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,4 +62,20 @@ void format_wrapped(FILE *f, const char *label, int indent, const char *text)
         text += word + strspn(text + word, " ");
     }
     fputc('\n', f);
+}
+
+void format_word(FILE *f, const char *text)
+{
+    const bool plain =
+        text[strspn(text,
+                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@%+-")] ==
+        '\0';
+    if (plain && *text) {
+        fputs(text, f);
+        return;
+    }
+    fputc('\'', f);
+    for (; *text; text++)
+        fputs(*text == '\'' ? "'\\''" : (char[]){*text, '\0'}, f);
+    fputc('\'', f);
 }

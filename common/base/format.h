@@ -20,4 +20,7 @@ const char *format_whole(uint64_t n, char text[FORMAT_ROOM]);
 // the first begin with `indent` spaces, at least 1.
 void format_wrapped(FILE *f, const char *label, int indent, const char *text);
 
+// Prints text as one word of a shell's line, quoted where it has to be.
+void format_word(FILE *f, const char *text);
+
 #endif

@@ -448,15 +448,14 @@ static status allocate(loader *l)
 
 static status load(loader *l, const char *name)
 {
-    static const char rounded[] = " (q8)";
     l->m->name = memory_array(strlen(name) + 1, 1);
-    l->m->label = memory_array(strlen(name) + sizeof rounded, 1);
+    l->m->label = memory_array(strlen(name) + sizeof MODEL_ROUNDED, 1);
     if (!l->m->name || !l->m->label)
         return memory_failed(name);
     strcpy(l->m->name, name);
     strcpy(l->m->label, name);
     if (l->m->weights == MODEL_Q8)
-        strcat(l->m->label, rounded);
+        strcat(l->m->label, MODEL_ROUNDED);
     status s = open_source(l);
     if (!s)
         s = allocate(l);

@@ -53,10 +53,12 @@ typedef enum model_weights {
               // output have a scale d, an fp16 number, and 8 bits a number (common/number)
 } model_weights;
 
+#define MODEL_ROUNDED " (q8)" // behind the name of a model whose matrices are rounded
+
 typedef struct model {
     struct config config;  // "struct": C++ takes the name for the type otherwise
     char *name;            // as given by the user
-    char *label;           // the same, with " (q8)" where weights are rounded
+    char *label;           // the same, with MODEL_ROUNDED where weights are rounded
     model_weights weights; // how they are kept
     bool synthetic;        // no files, no tokenizer
     linear wte; // (C, V): column v is the embedding of token v, and, when tied, what makes logit v

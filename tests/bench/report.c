@@ -154,11 +154,12 @@ static void write_sweep(const char *build)
 
 static void write_roofline(void)
 {
-    write_text(results, "roofline.csv",
-               "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,"
-               "ci_hi_ns,gflops,"
-               "roof_gflops,share\n" HOSTILE_CSV
-               ",naive,<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
+    write_text(
+        results, "roofline.csv",
+        "model,decoder,pass,context,stage,multiply_adds,bytes,intensity,median_ns,ci_lo_ns,"
+        "ci_hi_ns,gflops,"
+        "roof_gflops,share\n" HOSTILE_CSV
+        ",\"kvcache:window:64+4,f16\",<b>,1000,linear,2e9,1e6,4000,3e7,2e7,4e7,133,150,0.887\n");
     write_text(results, "roofs.csv", "kind,value,unit\npeak,150,GFLOP/s\nmemory,35.5,GB/s\n");
     json_t *context = json_object();
     seal(results, "roofline-context.json", context);
@@ -380,7 +381,7 @@ Test(report, the_page_holds_everything)
     cr_assert_not_null(strstr(html, "<td>0.0673</td><td>1.12</td>"),
                        "naive's rows and the cache in MiB");
     cr_assert_not_null(strstr(html, "It &lt;ends&gt;."));
-    cr_assert_not_null(strstr(html, "naive, &lt;b&gt;"));
+    cr_assert_not_null(strstr(html, "kvcache:window:64+4,f16, &lt;b&gt;"));
     cr_assert_not_null(strstr(html, "<td>35.5</td>"), "a roof");
     cr_assert_not_null(strstr(html, "Slopes are fitted from 16 to 256, where what a cached step "
                                     "reads is held by the L2 cache."));
@@ -586,9 +587,9 @@ Test(report, results_json_is_as_documented)
     cr_assert(x == 32 && median_ns == 2048000 && lo == 1843200 && hi == 2252800 && samples == 6);
     cr_assert_str_eq(json_string_value(json_object_get(sweep, "command")),
                      "build/bench sweep -m '</p><script>alert('\\''1'\\'')</script>&\"' -n 6 -s 3");
-    cr_assert_str_eq(
-        json_string_value(json_object_get(roofline, "command")),
-        "build/bench roofline -m '</p><script>alert('\\''1'\\'')</script>&\"' -c 1000");
+    cr_assert_str_eq(json_string_value(json_object_get(roofline, "command")),
+                     "build/bench roofline -m '</p><script>alert('\\''1'\\'')</script>&\"' -c 1000 "
+                     "-d kvcache:window:64+4,f16");
     cr_assert_str_eq(json_string_value(json_object_get(named(list, "layers"), "command")),
                      "build/bench curves layers -c 16,32,64,128,256 -n 6 -s 3");
     json_decref(all);
@@ -704,11 +705,11 @@ Test(report, files_of_two_runs_are_refused)
 }
 
 // Sets a field of the sweep's description.
-static void describe_sweep(const char *field, json_t *value)
+static void describe(const char *what, const char *field, json_t *value)
 {
     json_t *context;
     cr_assert_null(file_read_json(results, "context.json", &context));
-    json_object_set_new(json_object_get(context, "sweep"), field, value);
+    json_object_set_new(json_object_get(context, what), field, value);
     seal(results, "context.json", context);
     cr_assert_null(results_write_json(results, "context.json", context));
     json_decref(context);
@@ -720,7 +721,7 @@ Test(report, what_a_cpu_quota_bent_is_said)
     write_all();
     write_text(results, "summary.csv",
                SUMMARY "m,naive,step,16,7000,6000,8000,6,2\nm,kvcache,step,16,1000,900,1100,6,0\n");
-    describe_sweep("throttled", json_integer(2));
+    describe("sweep", "throttled", json_integer(2));
     cr_assert_null(report().s);
     check_page(page());
     cr_assert_eq(count(page(), "<strong>2 of 60 samples were taken while the CPU quota\nthrottled"),
@@ -762,8 +763,9 @@ Test(report, verifications_of_specs_have_a_table_and_ratios_of_their_own)
                              : i < 4 ? 2000
                                      : 1000);
     write_text(results, "summary.csv", text);
-    describe_sweep("decoders", json_pack("{s:s, s:s, s:s}", "naive", "naive", "kvcache", "kvcache",
-                                         names[2], names[2]));
+    describe(
+        "sweep", "decoders",
+        json_pack("{s:s, s:s, s:s}", "naive", "naive", "kvcache", "kvcache", names[2], names[2]));
     cr_assert_null(report().s);
     check_page(page());
     cr_assert_not_null(strstr(page(), "Caches that keep less"));
@@ -777,6 +779,28 @@ Test(report, verifications_of_specs_have_a_table_and_ratios_of_their_own)
         strstr(page(), "<td>4.00 <span class=\"ci\">(4.00 to 4.00)</span></td><td>&#8211;</td>"),
         "at 128 tokens the window is not");
     cr_assert_not_null(strstr(page(), "-d kvcache:window:8+2</code>"));
+    remove_folders();
+}
+
+// Of a plug-in only the digest is known, and rounded weights are an option of their own: the page's
+// commands say both as build/bench takes them.
+Test(report, commands_name_plug_ins_and_rounded_weights)
+{
+    make_folders();
+    write_all();
+    write_text(results, "summary.csv",
+               SUMMARY "synthetic:124M (q8),naive,step,64,9,9,9,6,0\n"
+                       "synthetic:124M (q8),mine:f16,step,64,3,3,3,6,0\n");
+    describe("model", "name", json_string("synthetic:124M (q8)"));
+    describe("sweep", "decoders",
+             json_pack("{s:s, s:s}", "naive", "naive", "mine:f16",
+                       "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:f16"));
+    cr_assert_null(report().s);
+    check_page(page());
+    cr_assert_not_null(
+        strstr(page(), "build/bench verify -m synthetic:124M -W q8 -d PLUGIN.so:f16</code>"));
+    cr_assert_not_null(strstr(
+        page(), "build/bench sweep -m synthetic:124M -W q8 -c 64 -d PLUGIN.so:f16 -n 6 -s 3"));
     remove_folders();
 }
 
