@@ -187,25 +187,19 @@ static status compose(const char *asked, const void *bytes, size_t n, char **out
     return NULL;
 }
 
-static status cannot_write(const char *path)
-{
-    return status_fail("cannot write %s: %s: free some space there, or name another directory",
-                       path, strerror(errno));
-}
-
 static status write_whole(const char *path, const char *text, size_t n)
 {
     replacement growing;
     status failed = replacement_begin(path, &growing);
     FILE *f = failed ? NULL : fopen(growing.beside, "wb");
     if (!failed && !f)
-        failed = cannot_write(path);
+        failed = replacement_failed(path, "directory");
     if (!failed && (fwrite(text, 1, n, f) != n || fflush(f) != 0 || fsync(fileno(f)) != 0))
-        failed = cannot_write(path);
+        failed = replacement_failed(path, "directory");
     if (f && fclose(f) != 0 && !failed)
-        failed = cannot_write(path);
+        failed = replacement_failed(path, "directory");
     if (!failed && !replacement_finish(&growing))
-        failed = cannot_write(path);
+        failed = replacement_failed(path, "directory");
     replacement_abandon(&growing);
     return failed;
 }

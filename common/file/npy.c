@@ -34,8 +34,7 @@ struct npy_writer {
 
 static status cannot_write(const npy_writer *w)
 {
-    return status_fail("cannot write %s: %s: free some space there, or name another file", w->path,
-                       strerror(errno));
+    return replacement_failed(w->path, "file");
 }
 
 static status write_header(npy_writer *w)
@@ -61,8 +60,7 @@ status npy_create(const char *path, size_t columns, npy_writer **out)
     status s = replacement_begin(path, &w->growing);
     if (!s) {
         w->file = fopen(w->growing.beside, "wb");
-        s = w->file ? write_header(w)
-                    : status_fail("cannot write %s: %s: name another file", path, strerror(errno));
+        s = w->file ? write_header(w) : cannot_write(w);
     }
     if (s)
         npy_abandon(w);

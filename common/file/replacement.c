@@ -98,6 +98,13 @@ bool replacement_finish(replacement *r)
     return true;
 }
 
+status replacement_failed(const char *path, const char *what)
+{
+    const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    return status_fail("cannot write %s: %s: %sname another %s", path, strerror(errno),
+                       full ? "free some space there, or " : "", what);
+}
+
 void replacement_abandon(replacement *r)
 {
     if (r->beside)

@@ -22,6 +22,10 @@ bool replacement_is_same(const char *a, const char *b);
 // stayed.
 bool replacement_finish(replacement *r);
 
+// errno as the failure to write a file of this path. The cure is room where that is short, and in
+// any case another one: `what` is "file" or "directory".
+status replacement_failed(const char *path, const char *what);
+
 // Removes what grew, if anything did.
 void replacement_abandon(replacement *r);
 

@@ -134,14 +134,15 @@ status snapshot_save(decoder *d, const char *digest, bool hidden, const char *pa
 
 // ---- in ----
 
-static status load_layer_kv(passage *p, size_t l)
+// Reads a layer, and has it kept unless *unfit says already why something could not be.
+static status load_layer_kv(passage *p, size_t l, status *unfit)
 {
     const size_t G = config_kv_heads(&p->of.m->config), bytes = tensor_bytes(p);
     status failed = NULL;
     for (int values = 0; !failed && values < 2; values++) {
         failed = snapshot_read(p->file, p->buffer, bytes);
-        for (size_t g = 0; !failed && g < G; g++)
-            failed = kv_put(p->of.kept, l, g, p->about.held, values,
+        for (size_t g = 0; !failed && !*unfit && g < G; g++)
+            *unfit = kv_put(p->of.kept, l, g, p->about.held, values,
                             (char *)p->buffer + g * (bytes / G));
     }
     return failed;
@@ -169,30 +170,33 @@ static status restore_rows(passage *p, size_t l, const float *x, size_t t, size_
     return kv_store(p->of.kept, l, t, &a->k, &a->v, n);
 }
 
-static status load_layer_hidden(passage *p, size_t l)
+static status load_layer_hidden(passage *p, size_t l, status *unfit)
 {
     const visible held = p->about.held;
     const float *x = p->buffer;
     status failed = snapshot_read(p->file, p->buffer, tensor_bytes(p));
-    if (!failed)
-        failed = restore_rows(p, l, x, 0, held.sinks);
-    if (!failed)
-        failed =
+    if (!failed && !*unfit)
+        *unfit = restore_rows(p, l, x, 0, held.sinks);
+    if (!failed && !*unfit)
+        *unfit =
             restore_rows(p, l, x + held.sinks * p->of.m->config.C, held.from, held.to - held.from);
     return failed;
 }
 
-// Tokens and layers, none of which counts before the hash has been compared.
+// Tokens and layers, none of which counts before the hash has been compared: what a damaged file
+// holds may be unfit to be kept, and then the damage is what has to be said.
 static status load_all(passage *p)
 {
     const visible held = p->about.held;
-    status failed = kv_restore(p->of.kept, held);
+    status unfit = NULL, failed = kv_restore(p->of.kept, held);
     if (!failed)
         failed = snapshot_read(p->file, p->of.seen, held.to * sizeof *p->of.seen);
     for (size_t l = 0; !failed && l < p->of.m->config.L; l++)
-        failed = p->about.hidden ? load_layer_hidden(p, l) : load_layer_kv(p, l);
+        failed = p->about.hidden ? load_layer_hidden(p, l, &unfit) : load_layer_kv(p, l, &unfit);
     if (!failed)
         failed = snapshot_verify(p->file);
+    if (!failed)
+        failed = unfit;
     if (failed)
         return failed;
     kv_restored(p->of.kept, held);

@@ -79,8 +79,7 @@ void snapshot_close(snapshot_file *f)
 
 static status cannot_write(const snapshot_file *f)
 {
-    return status_fail("cannot write %s: %s: free some space there, or name another file", f->path,
-                       strerror(errno));
+    return replacement_failed(f->path, "file");
 }
 
 static status write_all(const snapshot_file *f, const void *from, size_t bytes)

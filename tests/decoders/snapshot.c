@@ -4,6 +4,7 @@
 #include "kvcache/snapshot/snapshot.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -239,6 +240,24 @@ static decoder *make_small(const char *name, const char *spec, size_t T_max, mod
 }
 
 #define SMALL "synthetic:L=2,C=6,H=2,T=8,V=5,F=3"
+
+// An infinite input has keys that fp16 cannot hold: it is the file's damage, not the form's.
+Test(snapshot, damage_that_a_form_cannot_hold_is_damage)
+{
+    model *m;
+    size_t n, tokens;
+    const float infinite = INFINITY;
+    decoder *d = make_small(SMALL, "f16", 8, &m);
+    expect(snapshot_save(d, DIGEST, true, FILE_NAME));
+    char *whole = support_read(".", FILE_NAME, &n);
+    memcpy(whole + n - sizeof infinite, &infinite, sizeof infinite);
+    support_write(".", FILE_NAME, whole, n);
+    support_assert_refused(snapshot_load(d, DIGEST, FILE_NAME, &tokens),
+                           FILE_NAME "|its bytes are not those that were saved");
+    free(whole);
+    kvcache_decoder.destroy(d);
+    model_free(m);
+}
 
 Test(snapshot, every_flipped_missing_or_further_byte_is_refused)
 {

@@ -574,6 +574,15 @@ Test(cli, a_full_disk_leaves_no_file)
     cr_assert_eq(support_count(support_folder), 2, "more than out and err");
 }
 
+// Where there is no folder, no space has to be freed in it.
+Test(cli, a_folder_that_is_not_there_is_not_full)
+{
+    static const char *const lines[] = {"kvcache hi -n 1 --save-state no/a",
+                                        "kvcache hi -n 1 --logits no/a"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        expect_refusal(1, "no/a: No such file or directory: name another file", lines[i]);
+}
+
 Test(cli, an_interruption_leaves_no_file)
 {
     expect_exit(
