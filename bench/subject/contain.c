@@ -131,8 +131,8 @@ static void run_child(plugin_body *body, void *argument, int alive[2])
     bool ready = pthread_create(&watcher, NULL, watch_parent, &alive[0]) == 0 && part_streams();
     status s = ready ? body(argument, &exit_code)
                      : status_fail("cannot set up the plug-in's process: %s", strerror(errno));
-    if (ready && !s)
-        s = streams_written(); // stdout is the comparison's here
+    const status written = ready ? streams_written() : NULL; // stdout is the comparison's here
+    s = s ? s : written;
     if (s)
         snprintf(box->message, sizeof box->message, "%s", s);
     box->exit_code = exit_code;

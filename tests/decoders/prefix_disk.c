@@ -156,6 +156,25 @@ Test(prefix_disk, a_page_is_written_once)
     end(x);
 }
 
+// A text that three requests have used, behind which others come that are used once. What leaves a
+// disk that is too small for all of them is, by order of last use, the first; by number of uses, it
+// stays.
+Test(prefix_disk, what_was_used_often_stays_on_disk_by_lfu)
+{
+    static const prefix_policy policies[] = {{0}, {.order = PREFIX_LFU}};
+    for (size_t i = 0; i < 2; i++) {
+        life *x = begin("all", 15, FULL + LIFE_LONGEST / P + 1, policies[i]);
+        for (size_t k = 0; k < 3; k++) {
+            cr_assert_eq(rows_of_text(x), k == 0 ? LENGTH : LENGTH - FULL * P);
+            kvcache_decoder.reset(x->cached[1]);
+        }
+        for (size_t k = 0; k < 6; k++)
+            push_out(x);
+        cr_assert_eq(rows_of_text(x), i == 0 ? LENGTH : LENGTH - FULL * P, "policy %zu", i);
+        end(x);
+    }
+}
+
 Test(prefix_disk, what_the_disk_does_not_give_back_exactly_is_computed_again)
 {
     static bool *const faults[] = {&io.flip, &io.cut};

@@ -635,6 +635,7 @@ Test(cli, weights_that_overflow_are_reported)
     support_model_free(m);
     support_write_tokenizer(support_folder, "#version: 0.2\nh i\n");
     expect_refusal(1, "not finite|after 1 tokens", "naive -m . hi");
+    expect_refusal(1, "embedding of 1 tokens is not finite", "kvcache -m . --embed last hi");
 }
 
 // Runs the program within this process, each allocation failing in turn. It may do without one that

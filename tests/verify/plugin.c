@@ -310,6 +310,28 @@ Test(plugin, its_speed_up_stands_only_beside_its_verification)
     expect_in_report("so far 0 tokens");
 }
 
+// The fixed ways up to 2 tokens are right; the walk meets the call of 4. What was found is printed,
+// and takes back what was verified before.
+Test(plugin, a_call_that_fails_in_the_walk_is_reported_and_recorded)
+{
+    char model[64];
+    snprintf(model, sizeof model, "synthetic:L=1,C=32,H=2,T=40,V=50,seed=%ld", (long)getpid() + 1);
+    char whole[COMMAND];
+    snprintf(whole, sizeof whole,
+             BUILD_DIR "/tested/bench verify -m %s -c 1-2 -d " PLUGINS "/misbehaving.so", model);
+    cr_assert_eq(run("%s", whole), 0);
+    expect_in_report("verdict: PASS");
+    cr_assert_eq(run("VICE=fails %s", whole), 1);
+    expect_in_report("verdict: FAIL: 0 of ");
+    expect_in_report("; a call failed in the random walk");
+    expect_in_report("this is enough:");
+    cr_assert_eq(run(BUILD_DIR "/tested/bench sweep -m %s -c 1,2 -n 6 -o %s -d " PLUGINS
+                               "/misbehaving.so",
+                     model, support_folder),
+                 0);
+    expect_in_report("/misbehaving.so`: so far 0 tokens");
+}
+
 // What a plug-in does after some rounds ends the sweep, and the samples taken before stay, whole.
 static void expect_swept_until(const char *vice, const char *parts)
 {
