@@ -73,7 +73,7 @@ static status print_question(const question *q, char **out)
         return memory_failed("a question");
     int n = snprintf(text, room, "%s\narithmetic %d\nmodel %s\nweights %s\nkv %s\n", q->what,
                      (int)CONTRACT_VERSION, config_text(&q->m->config, numbers), q->weights,
-                     kv_name(q->spec, kv));
+                     kv_name_in_memory(q->spec, kv));
     if (q->space)
         n += snprintf(text + n, room - (size_t)n, "space %zu %s\n", strlen(q->space), q->space);
     if (q->pooling)

@@ -93,6 +93,14 @@ static status read_user(const json_t *value, request *q)
     return NULL;
 }
 
+static status unknown_field(const char *name)
+{
+    char shown[65];
+    const int n = snprintf(shown, sizeof shown, "%s", name);
+    utf8_clean(shown, size_min((size_t)n, sizeof shown - 1));
+    return status_fail("'%s' is no field that is understood here: leave it out", shown);
+}
+
 static status read_stream(const json_t *value, request *q)
 {
     if (!json_is_boolean(value))
@@ -154,6 +162,18 @@ static status append_role(request *q, const char *role)
     return s ? s : append(q, ":\n", 2);
 }
 
+// An object within a message has no fields but these two, or null: a breakpoint, say, would do
+// nothing, and the client shall know it.
+static status check_fields(const json_t *object, const char *a, const char *b)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)object, name,
+                        value) if (strcmp(name, a) != 0 && strcmp(name, b) != 0 &&
+                                   !json_is_null(value)) return unknown_field(name);
+    return NULL;
+}
+
 // A text, or a list of {"type": "text", "text": ...}.
 static status append_content(request *q, const json_t *content)
 {
@@ -169,6 +189,8 @@ static status append_content(request *q, const json_t *content)
         s = type && strcmp(type, "text") == 0 && json_is_string(text)
                 ? append(q, json_string_value(text), json_string_length(text))
                 : wrong("messages", cure);
+        if (!s)
+            s = check_fields(part, "type", "text");
     }
     return s;
 }
@@ -179,7 +201,9 @@ static status append_message(request *q, const json_t *message)
     const char *role = json_string_value(json_object_get(message, "role"));
     for (size_t i = 0; role && i < sizeof roles / sizeof *roles; i++)
         if (strcmp(role, roles[i]) == 0) {
-            status s = append_role(q, role);
+            status s = check_fields(message, "role", "content");
+            if (!s)
+                s = append_role(q, role);
             if (!s)
                 s = append_content(q, json_object_get(message, "content"));
             return s ? s : append(q, "\n\n", 2);
@@ -235,11 +259,8 @@ static status read_field(const char *name, const json_t *value, request *q)
             q->param = fields[i].name;
             return json_is_null(value) ? NULL : fields[i].read(value, q);
         }
-    char shown[65];
-    const int n = snprintf(shown, sizeof shown, "%s", name);
-    utf8_clean(shown, size_min((size_t)n, sizeof shown - 1));
     q->param = NULL;
-    return status_fail("'%s' is no field that is understood here: leave it out", shown);
+    return json_is_null(value) ? NULL : unknown_field(name);
 }
 
 static status check_model(const json_t *value, const char *model, request *q)
@@ -290,13 +311,18 @@ static status read_all(request *q, request_kind kind, const char *model)
     return check(q, kind);
 }
 
-// What is said of a file, with another cure than for a file.
-static status not_an_object(status s)
+// What is said of a file, with another cure than for a file; in one line of text, nobody looks for
+// the first.
+static status not_an_object(status s, const char *name, bool one_line)
 {
-    const char *cure = strstr(s, ": fetch the file again");
+    static const char first[] = ": line 1 ";
+    const char *cure = strstr(s, ": fetch the file again"), *said = s + strlen(name);
     if (!cure)
         return s;
-    return status_fail("%.*s: send one JSON object%s", (int)(cure - s), s,
+    const bool its = one_line && strncmp(said, first, sizeof first - 1) == 0;
+    said += its ? sizeof first - 1 : 2;
+    return status_fail("%s: %s%.*s: send one JSON object%s", name, its ? "it " : "",
+                       (int)(cure - said), said,
                        strstr(s, "in memory") ? " that is less deeply nested" : "");
 }
 
@@ -307,7 +333,7 @@ status request_read(const char *name, const char *text, size_t n, request_kind k
     if (n > REQUEST_BYTES)
         return status_fail("%s: a request has at most %d bytes: shorten it", name, REQUEST_BYTES);
     status s = file_parse_json(name, text, n, &out->root);
-    return s ? not_an_object(s) : read_all(out, kind, model);
+    return s ? not_an_object(s, name, !memchr(text, '\n', n)) : read_all(out, kind, model);
 }
 
 void request_free(request *q)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "common/base/clock.h"
@@ -37,6 +38,7 @@ typedef struct exchange {
     server *of;
     connection *c;
     bool suspended; // it waits for its job
+    bool left;      // the client has closed the connection meanwhile
     char *body;     // (bytes)
     size_t bytes;
     bool too_large, no_memory;
@@ -224,11 +226,14 @@ static void suspend(exchange *x)
     x->suspended = true;
 }
 
-// libmicrohttpd asks for up to `most` bytes of a stream.
+// libmicrohttpd asks for up to `most` bytes of a stream, when those before have been taken.
 static ssize_t read_stream(void *of, uint64_t position, char *to, size_t most)
 {
     exchange *x = of;
     (void)position;
+    if (x->left)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    expect_client(x->c, true);
     if (x->at == x->n) {
         if (x->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
@@ -289,7 +294,7 @@ static bool is_from_here(connection *c)
         return false;
     for (size_t i = 0; host && i < sizeof names / sizeof *names; i++) {
         const size_t n = strlen(names[i]);
-        if (strncmp(host, names[i], n) == 0 && (host[n] == '\0' || host[n] == ':'))
+        if (strncasecmp(host, names[i], n) == 0 && (host[n] == '\0' || host[n] == ':'))
             return true;
     }
     return !host;
@@ -351,6 +356,8 @@ static enum MHD_Result take(void *of, connection *c, const char *url, const char
         *n = 0;
         return MHD_YES;
     }
+    if (x->left)
+        return MHD_NO;
     return x->j ? answer_job(x) : route(x, url, method);
 }
 
@@ -375,14 +382,27 @@ static void finish(void *of, connection *c, void **memory, enum MHD_RequestTermi
 
 // ---- the server ----
 
+// libmicrohttpd does not look at a connection that is suspended.
+static bool has_left(const exchange *x)
+{
+    const client *its = client_of(x->c);
+    char byte;
+    const ssize_t n = its ? recv(its->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : 1;
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 static void resume(server *all, bool every)
 {
-    for (exchange *x = all->first; x; x = x->next)
-        if (x->suspended && (every || has_news(x))) {
+    for (exchange *x = all->first; x; x = x->next) {
+        if (!x->suspended)
+            continue;
+        x->left = has_left(x);
+        if (every || x->left || has_news(x)) {
             x->suspended = false;
             expect_client(x->c, true);
             MHD_resume_connection(x->c);
         }
+    }
 }
 
 static status start(server *all, size_t port)
