@@ -16,7 +16,7 @@
 #include "naive/naive.h"
 
 // Longer than any provider's smallest prompt, which GPT-2's 1024 positions are not.
-static const char default_model[] = "synthetic:L=1,C=16,H=1,T=2048,V=32";
+static const char default_model[] = "synthetic:L=1,C=16,H=1,T=8192,V=32";
 enum { PROMPT = 2006, PAGE = 16, BREAKPOINTS = 2, TEXTS_HELD = 4 };
 static const uint64_t minute_ns = 60000000000;
 

@@ -30,6 +30,7 @@ status site_open(const char *model_name, size_t tokens, size_t rows, site *out)
     if (out->T_max < PROMPT + tokens || out->T_max <= rows)
         return status_fail("%s: a context of %zu tokens is too short for this: use another model",
                            model_name, out->m->config.T);
+    out->context = out->T_max - rows;
     out->ids = memory_array(out->T_max + 1, sizeof *out->ids);
     out->truth = memory_array(out->T_max + 1, sizeof *out->truth);
     if (!out->ids || !out->truth)
@@ -176,7 +177,7 @@ static status take_rows(cell *c, double *ns)
 {
     site *s = c->at;
     const float *logits;
-    const size_t T = size_min(CELL_CONTEXT, s->T_max - c->x);
+    const size_t T = s->context;
     for (size_t t = 0; t < T + c->x; t++)
         s->ids[t] = fixed_token(t, s->m->config.V);
     status failed = kvcache_decoder.step(s->d, s->ids, T, 1, &logits);

@@ -10,6 +10,7 @@ typedef struct site {
     tokenizer *t; // NULL: fixed tokens are the prompt
     decoder *d;
     size_t T_max, tokens; // tokens generated for a sample
+    size_t context;       // of CELL_ROWS: behind so many tokens stand the rows, however many
     int *ids, *truth;     // (T_max + 1)
     size_t truth_length;  // of what plain greedy decoding gives, prompt included; 0: not yet known
 } site;
@@ -29,7 +30,7 @@ typedef struct cell {
     speculation_counts counts; // of all samples, warming up included
 } cell;
 
-enum { CELL_CONTEXT = 500 }; // of CELL_ROWS, less where the model takes less
+enum { CELL_CONTEXT = 500 }; // less where the model takes less
 
 // A site for texts of `tokens` generated tokens and, with `rows` > 0, for passes over so many rows:
 // then its prompts are fixed tokens. site_free frees what there is, also after a failure.

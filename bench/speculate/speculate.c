@@ -163,8 +163,8 @@ static void print_tables(const speculate_run *r)
            "and costs nothing: what a draft of that quality could gain at most\n",
            model_label(r->sites[LARGE].m));
     print_texts(r, CELL_FORCED);
-    printf("\n%s: one pass over n rows, all logits wanted, behind a context of %d\n",
-           model_label(r->sites[LARGE].m), CELL_CONTEXT);
+    printf("\n%s: one pass over n rows, all logits wanted, behind a context of %zu\n",
+           model_label(r->sites[LARGE].m), r->sites[LARGE].context);
     print_rows(r);
 }
 

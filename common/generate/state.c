@@ -40,7 +40,11 @@ static status read_text(const char *text, char path[FILE_PATH_SIZE], bool *is_hi
                            "one",
                            text, FILE_PATH_SIZE - 1);
     snprintf(path, FILE_PATH_SIZE, "%.*s", (int)n, text);
-    return NULL;
+    const char *slash = strrchr(path, '/'), *comma = strchr(slash ? slash : path, ',');
+    return comma ? status_fail("--save-state %.64s: behind a comma stands hidden, or nothing: give "
+                               "FILE or FILE,hidden",
+                               text)
+                 : NULL;
 }
 
 status state_check(const state_api *api, const kv_spec *spec, const char *text)

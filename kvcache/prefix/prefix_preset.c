@@ -14,8 +14,14 @@ static const prefix_preset presets[] = {
      .page = 128,
      .idle_s = 600,
      .absolute_s = 3600},
-    // The same guide, from GPT-5.6 on: breakpoints, and at least 30 minutes.
-    {.name = "openai-breakpoints", .smallest = 1024, .marked = true, .page = 16, .idle_s = 1800},
+    // The same guide, from GPT-5.6 on: breakpoints, of which the prompt's end is one where none is
+    // set, and at least 30 minutes.
+    {.name = "openai-breakpoints",
+     .smallest = 1024,
+     .marked = true,
+     .implicit = true,
+     .page = 16,
+     .idle_s = 1800},
     // Anthropic's guide: cache_control on up to four blocks, 5 minutes, refreshed by each hit. The
     // smallest prompt depends on the model there; this is the one of most.
     {.name = "anthropic", .smallest = 1024, .marked = true, .page = 16, .idle_s = 300},
@@ -44,7 +50,7 @@ status prefix_preset_named(const char *name, prefix_preset *out)
 size_t prefix_preset_admits(const prefix_preset *p, size_t m, const size_t *breakpoints, size_t n)
 {
     size_t most = m;
-    if (p->marked)
+    if (p->marked && (n > 0 || !p->implicit))
         for (most = 0; n > 0 && most == 0; n--)
             most = breakpoints[n - 1] <= m ? breakpoints[n - 1] : 0;
     if (most < p->smallest)
@@ -54,7 +60,7 @@ size_t prefix_preset_admits(const prefix_preset *p, size_t m, const size_t *brea
 
 size_t prefix_preset_stores(const prefix_preset *p, size_t T, const size_t *breakpoints, size_t n)
 {
-    if (!p->marked)
+    if (!p->marked || (n == 0 && p->implicit))
         return T;
     const size_t last = n > 0 ? breakpoints[n - 1] : 0;
     return last < p->smallest ? 0 : last < T ? last : T;

@@ -13,7 +13,8 @@ enum { PREFIX_BREAKPOINTS = 4, PREFIX_FIELDS = 256 };
 typedef struct prefix_preset {
     const char *name;
     size_t smallest, step;     // tokens of the smallest hit, and how it grows; 0: one page
-    bool marked;               // only what ends at a breakpoint is stored and used
+    bool marked;               // only what ends at a breakpoint is stored and used,
+    bool implicit;             // where none is set, all
     size_t page;               // positions of a page that `step` fits; 0: that of the spec
     double idle_s, absolute_s; // lifetimes; 0: none
 } prefix_preset;

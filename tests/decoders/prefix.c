@@ -74,7 +74,19 @@ static void change_space(life *x, const char *space)
     x->cached[1] = life_make(&kvcache_decoder, x);
 }
 
-static const char *const SPECS[] = {"all", "f16", "window:200", "window:200+4,f16", "window:20+4"};
+static const char *const SPECS[] = {"all",
+                                    "f16",
+                                    "bf16",
+                                    "fp8",
+                                    "q8",
+                                    "q4",
+                                    "kivi4:16",
+                                    "kivi2:16",
+                                    "window:200",
+                                    "window:200+4,f16",
+                                    "window:20+4",
+                                    "window:20+4,q8",
+                                    "window:20+4,kivi2:16"};
 enum { SPEC_COUNT = sizeof SPECS / sizeof *SPECS, LENGTH = 150 };
 
 // A text that has m tokens in common with text 0, after which it differs.
@@ -332,6 +344,7 @@ Test(prefix, presets_use_what_providers_say)
         cr_assert_eq(admitted("anthropic", m, marks, 3), marked);
         cr_assert_eq(admitted("openai-breakpoints", m, marks, 3), marked);
         cr_assert_eq(admitted("anthropic", m, NULL, 0), 0);
+        cr_assert_eq(admitted("openai-breakpoints", m, NULL, 0), m < 1024 ? 0 : m);
     }
     cr_assert_eq(admitted("openai", 2005, NULL, 0), 1920);
     prefix_preset p;
@@ -408,6 +421,18 @@ Test(prefix, openai_reports_1920_of_2006_tokens)
         "{\"prompt_tokens\": 2006, \"prompt_tokens_details\": {\"cached_tokens\": 1920}}");
     assert_fields(&x, 500, 0, 0,
                   "{\"prompt_tokens\": 500, \"prompt_tokens_details\": {\"cached_tokens\": 0}}");
+    close_down(&x);
+}
+
+// Where no breakpoint is set, the end of the prompt is one for OpenAI, and none for Anthropic.
+Test(prefix, an_implicit_breakpoint_is_the_end_of_the_prompt)
+{
+    served x;
+    serve(&x, "openai-breakpoints");
+    cr_assert_eq(request(&x, 2000), 0);
+    cr_assert_eq(request(&x, 2000), 1984);
+    cr_assert_eq(request(&x, 1030), 1024);
+    cr_assert_eq(request(&x, 1024), 0); // of which 1023 may be read
     close_down(&x);
 }
 

@@ -575,6 +575,12 @@ Test(cli, a_full_disk_leaves_no_file)
 }
 
 // Where there is no folder, no space has to be freed in it.
+Test(cli, what_stands_behind_the_comma_of_a_state_is_understood_or_refused)
+{
+    expect_refusal(1, "a,hiden|FILE,hidden", "kvcache hi -n 1 --save-state a,hiden");
+    cr_assert_eq(support_count(support_folder), 2, "more than out and err");
+}
+
 Test(cli, a_folder_that_is_not_there_is_not_full)
 {
     static const char *const lines[] = {"kvcache hi -n 1 --save-state no/a",

@@ -161,6 +161,10 @@ Test(embed, rows_that_do_not_fit_are_refused)
          "{ head -c 1660 h.npy; printf '\\0\\0\\300\\177'; } >nan.npy; "
          "$k --from-hidden nan.npy",
          "nan.npy|row 1|not finite|element 191"},
+        {1,
+         "{ head -c 128 h.npy; for i in $(seq 384); do printf '\\377\\377\\177\\177'; done; } "
+         ">huge.npy; $k --from-hidden huge.npy",
+         "--from-hidden huge.npy|not finite|another file"},
         {1, "$k -m synthetic:L=1,C=192,H=3,T=1,V=9 --from-hidden h.npy", "2 rows|only 1|shorten"},
         {2, "$k --from-hidden h.npy hi", "a PROMPT|--from-hidden"},
         {2, "$k --from-hidden h.npy --ids 1", "--ids|--from-hidden"},
@@ -207,6 +211,12 @@ Test(embed, does_not_go_with_every_option)
         {1, "$k --embed mean --load-state x hi", "--embed and --load-state|whole prompt"},
         {1, "$k --embed mean --print-ids hi", "--embed and --print-ids|no text"},
         {1, "$k --embed mean --context-end crop hi", "--embed and --context-end|no text"},
+        {1, "$k --embed mean -n 3 hi", "--embed and --tokens|no text"},
+        {1, "$k --embed mean -t 1 hi", "--embed and --temperature|no text"},
+        {1, "$k --embed mean -k 3 hi", "--embed and --top-k|no text"},
+        {1, "$k --embed mean -p 0.5 hi", "--embed and --top-p|no text"},
+        {1, "$k --embed mean -s 4 hi", "--embed and --seed|no text"},
+        {1, "$k --embed mean --ignore-eos hi", "--embed and --ignore-eos|no text"},
         {1, "$k --embed mean --requests /dev/null", "--requests and --embed"},
         {1, "$k --hidden x --requests /dev/null", "--requests and --hidden"},
         {1, "$k --from-hidden x --serve 9", "--serve and --from-hidden"},

@@ -71,6 +71,10 @@ static status extend(run *r)
     if (s)
         return s;
     r->report.latency_ns += clock_ns() - start;
+    if (r->ids[T] < 0 && r->options.from_hidden)
+        return status_fail("--from-hidden %s: the logits after %zu rows are not finite: their "
+                           "numbers are too large for F32, use another file",
+                           r->options.from_hidden, T);
     if (r->ids[T] < 0)
         return status_fail("%s: the logits after %zu tokens are not finite: its weights are too "
                            "large for F32, use another model",
