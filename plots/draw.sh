@@ -31,7 +31,10 @@ decoders=$(sed -E -n -f plots/decoders.sed "$results/summary.csv" 2>/dev/null | 
 draw roofline roofline
 draw speculate speculate
 draw prefix prefix-trace
+draw prefix-shares prefix-shares
 draw prefix-conversation prefix-conversation-summary
+draw prefix-placement prefix-placement-summary
+draw snapshot snapshot-summary
 draw serve serve
 draw serve-passes serve-passes
 draw strategies strategies

@@ -174,13 +174,16 @@ static void print_conversation(const talk *k)
 
 static void print_placement(const talk *k)
 {
-    char text[FORMAT_ROOM];
+    char text[3][FORMAT_ROOM];
     printf("\nThe second of two prompts of %zu tokens, of which %d have changed\n\n"
-           "  %-20s  %8s  %10s\n",
+           "  %-20s  %8s  %10s  95 %% interval\n",
            k->length[0], (int)CHANGING, "", "computed", "TTFT");
-    for (size_t i = 0; i < WAYS && rounds_samples(&k->rounds, i) > 0; i++)
-        printf("  %-20s  %8zu  %10s\n", placement_names[i], k->rows[i],
-               format_ns(rounds_estimate(&k->rounds, i, 0).median, text));
+    for (size_t i = 0; i < WAYS && rounds_samples(&k->rounds, i) > 0; i++) {
+        const estimate ttft = rounds_estimate(&k->rounds, i, 0);
+        printf("  %-20s  %8zu  %10s  %s to %s\n", placement_names[i], k->rows[i],
+               format_ns(ttft.median, text[0]), format_ns(ttft.lo, text[1]),
+               format_ns(ttft.hi, text[2]));
+    }
 }
 
 // ---- the two of them ----

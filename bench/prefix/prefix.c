@@ -211,7 +211,8 @@ static status check_memory(const bench_options *o)
 
 static status measure_prompts(const bench_options *o, int *exit_code)
 {
-    static const char *const files[] = {"prefix-summary.csv", "prefix-conversation-summary.csv",
+    static const char *const files[] = {"prefix-summary.csv", "prefix-shares.csv",
+                                        "prefix-conversation-summary.csv",
                                         "prefix-placement-summary.csv", NULL};
     char dir[FILE_PATH_SIZE];
     int lock = -1;

@@ -9,6 +9,7 @@
 
 #include "bench/base/contexts.h"
 #include "bench/base/interrupt.h"
+#include "bench/base/results.h"
 #include "bench/measure/rounds.h"
 #include "bench/snapshot/snapshot.h"
 #include "common/base/clock.h"
@@ -48,9 +49,9 @@ typedef struct shares {
 
 static const char *const metric_names[] = {"ttft", "pool", "alone"};
 
-static const char *const way_names[] = {"0% cached",       "25% cached",     "50% cached",
-                                        "75% cached",      "100% cached",    "from the pool's disk",
-                                        "from a snapshot", "that, from disk"};
+static const char *const way_names[] = {
+    "0% cached",   "25% cached",           "50% cached",      "75% cached",
+    "100% cached", "from the pool's disk", "from a snapshot", "from a snapshot on disk"};
 
 static size_t cached(const shares *s, size_t cell)
 {
@@ -231,22 +232,52 @@ static double ratio(const shares *s, size_t cell, double *room)
     return stats_median(ttft, n).median;
 }
 
+// Whether a cell is to be shown: of a short prompt, several shares are the same whole pages.
+static bool is_shown(const shares *s, size_t cell)
+{
+    const size_t way = cell % WAYS;
+    const bool again = way > 0 && way < SHARES && cached(s, cell) == cached(s, cell - 1);
+    return !again && rounds_samples(&s->rounds, cell) > 0;
+}
+
+// What is shown of a cell.
+typedef struct share {
+    size_t T, cached;
+    const char *way;
+    bool pooled; // the pool was used, for `pool` of the time
+    estimate ttft;
+    double of_cold, pool, of_alone; // TTFT's parts: cold's, the pool's, that of the rows alone
+} share;
+
+static share share_of(const shares *s, size_t cell, double *room)
+{
+    const size_t way = cell % WAYS;
+    const estimate ttft = rounds_estimate(&s->rounds, cell, TTFT);
+    return (share){
+        .T = s->length[cell / WAYS],
+        .cached = cached(s, cell),
+        .way = way < SHARES ? "in memory" : way_names[way],
+        .pooled = way < FROM_STATE,
+        .ttft = ttft,
+        .of_cold = ttft.median / rounds_estimate(&s->rounds, cell - way, TTFT).median,
+        .pool = rounds_estimate(&s->rounds, cell, POOL).median / ttft.median,
+        .of_alone = ratio(s, cell, room),
+    };
+}
+
 static void print_row(const shares *s, size_t i, double *room)
 {
-    char text[2][FORMAT_ROOM];
-    const double ttft = rounds_estimate(&s->rounds, i, TTFT).median,
-                 pool = rounds_estimate(&s->rounds, i, POOL).median,
-                 cold = rounds_estimate(&s->rounds, i / WAYS * WAYS, TTFT).median;
-    const size_t T = s->length[i / WAYS], m = cached(s, i);
-    const bool pooled = i % WAYS < FROM_STATE;
-    printf("  %8zu  %8zu  %8zu  %-20s  %10s  %7.1f %%", T, m, T - m,
-           i % WAYS < SHARES ? "" : way_names[i % WAYS], format_ns(ttft, text[0]),
-           100 * ttft / cold);
-    if (pooled)
-        printf("  %10s  %7.3f %%", format_ns(pool, text[1]), 100 * pool / ttft);
+    char text[3][FORMAT_ROOM], interval[2 * FORMAT_ROOM + 4];
+    const share a = share_of(s, i, room);
+    snprintf(interval, sizeof interval, "%s to %s", format_ns(a.ttft.lo, text[1]),
+             format_ns(a.ttft.hi, text[2]));
+    printf("  %8zu  %8zu  %8zu  %-23s  %10s  %22s  %7.1f %%", a.T, a.cached, a.T - a.cached, a.way,
+           format_ns(a.ttft.median, text[0]), interval, 100 * a.of_cold);
+    if (a.pooled)
+        printf("  %7.3f %%", 100 * a.pool);
     else
-        printf("  %10s  %9s", "", "");
-    printf("  %10.3f\n", ratio(s, i, room));
+        printf("  %9s", "");
+    printf("  %10.3f\n", a.of_alone);
 }
 
 static status print_table(const shares *s)
@@ -254,12 +285,37 @@ static status print_table(const shares *s)
     double *room = memory_array(s->rounds.taken, 2 * sizeof *room);
     if (!room)
         return memory_failed("a table");
-    printf("\n  %8s  %8s  %8s  %-20s  %10s  %9s  %10s  %9s  %10s\n", "prompt", "cached", "computed",
-           "", "TTFT", "of cold", "in pool", "of TTFT", "rows alone");
-    for (size_t i = 0; i < s->lengths * WAYS && rounds_samples(&s->rounds, i) > 0; i++)
-        print_row(s, i, room);
-    printf("\nrows alone: TTFT beside that of the same rows where those before them are the "
-           "decoder's own, median\n");
+    printf("\n  %8s  %8s  %8s  %-23s  %10s  %22s  %9s  %9s  %10s\n", "prompt", "cached", "computed",
+           "", "TTFT", "95 % interval", "of cold", "in pool", "rows alone");
+    for (size_t i = 0; i < s->lengths * WAYS; i++)
+        if (is_shown(s, i))
+            print_row(s, i, room);
+    printf(
+        "\nin pool: the part of TTFT inside the pool's functions; rows alone: TTFT beside that of "
+        "the same rows\nwhere those before them are the decoder's own; medians\n");
+    memory_free(room);
+    return NULL;
+}
+
+// For the picture and the report.
+static status print_csv(FILE *f, const void *what)
+{
+    const shares *s = what;
+    double *room = memory_array(s->rounds.taken, 2 * sizeof *room);
+    if (!room)
+        return memory_failed("a table");
+    fprintf(f, "model,decoder,context,cached,computed,median_ns,ci_lo_ns,ci_hi_ns,of_cold,in_pool,"
+               "of_rows_alone\n");
+    for (size_t i = 0; i < s->lengths * WAYS; i++) {
+        if (!is_shown(s, i))
+            continue;
+        const share a = share_of(s, i, room);
+        results_csv_text(f, model_label(s->m));
+        fputc(',', f);
+        results_csv_text(f, a.way);
+        fprintf(f, ",%zu,%zu,%zu,%.0f,%.0f,%.0f,%.6g,%.6g,%.6g\n", a.T, a.cached, a.T - a.cached,
+                a.ttft.median, a.ttft.lo, a.ttft.hi, a.of_cold, a.pooled ? a.pool : 0, a.of_alone);
+    }
     memory_free(room);
     return NULL;
 }
@@ -338,6 +394,8 @@ static status measure(shares *s, const bench_options *o, int *exit_code)
     snprintf(what, sizeof what, "prefix on %s: %zu lengths, %d ways", model_label(s->m), s->lengths,
              (int)WAYS);
     status failed = rounds_measure(&job, s->dir, "prefix", what, &s->rounds, exit_code);
+    if (!failed)
+        failed = results_write(s->dir, "prefix-shares.csv", print_csv, s);
     if (!failed)
         failed = print_table(s);
     return failed ? failed : rounds_print_noise(&s->rounds);

@@ -19,8 +19,11 @@ enum {
     REPORT_SWEEP = EXPERIMENTS, // behind the experiments of build/bench curves, in report_data.of
     REPORT_ROOFLINE,
     REPORT_STRATEGIES, // from here on: what report_plain has
+    REPORT_SHARES,
     REPORT_PREFIX,
+    REPORT_PLACEMENT,
     REPORT_TRACE,
+    REPORT_SNAPSHOT,
     REPORT_SPECULATE,
     REPORT_SERVE,
     REPORT_PASSES,
@@ -81,7 +84,7 @@ typedef struct story {
 } story;
 
 // All of them, in the order of the page; those of one experiment stand together.
-enum { REPORT_STORIES = 21 };
+enum { REPORT_STORIES = 24 };
 extern const story report_stories[REPORT_STORIES];
 
 enum { REPORT_LIGHT, REPORT_DARK, REPORT_THEMES };

@@ -147,19 +147,22 @@ Test(prefix_trace, times_prompts_of_which_a_share_is_cached)
         RUN(prefix_command, "prefix", "-m", TINY, "-c", "9,40,64", "-n", "6", "-o", support_folder);
     cr_assert_null(r.s, "%s", r.s);
     expect_lines(r.out,
-                 (const char *const[]){"\n         9         0         9  that, from disk ",
-                                       "\n        40         0        40 ",
+                 (const char *const[]){"\n         9         0         9  from a snapshot on disk ",
+                                       "\n        40         0        40  in memory ",
                                        "\n        40        32         8 ",
                                        "\n        40        32         8  from a snapshot ",
                                        "\n        64        48        16  from the pool's disk ",
-                                       "\n        64        48        16  that, from disk ",
-                                       "rows alone: TTFT beside", NULL});
+                                       "\n        64        48        16  from a snapshot on disk ",
+                                       "rows alone: TTFT beside that", NULL});
     cr_assert_eq(command_lines(command_file(support_folder, "prefix-samples.csv")),
                  1 + 6 * 3 * 8 * 3);
     cr_assert_eq(command_lines(command_file(support_folder, "prefix-summary.csv")), 1 + 8 * 3 * 3);
     cr_assert_not_null(
         strstr(command_file(support_folder, "prefix-summary.csv"), ",from a snapshot,alone,64,"));
-    cr_assert_eq(support_count(support_folder), 6 + 1, "a state was left"); // and the lock
+    const char *picture = command_file(support_folder, "prefix-shares.csv");
+    cr_assert_eq(command_lines(picture), 1 + 17);
+    cr_assert_not_null(strstr(picture, ",from a snapshot on disk,64,48,16,"));
+    cr_assert_eq(support_count(support_folder), 7 + 1, "a state was left"); // and the lock
     const command_run few = RUN(prefix_command, "prefix", "-n", "3");
     support_assert_refused(few.s, "--samples 3: fewer than 6");
     cr_assert_eq(few.exit_code, EXIT_USAGE);

@@ -281,7 +281,7 @@ Test(server, goes_on_whoever_is_slow_or_leaves)
     close(silent);
 }
 
-// A model of bytes: its random weights, small enough for logits that are finite, choose any of them.
+// A model of bytes: its random weights, small enough for finite logits, choose any of them.
 static void start_on_bytes(void)
 {
     support_model *m = support_model_make(
