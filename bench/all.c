@@ -102,9 +102,7 @@ static status check_folder(const char *out)
 {
     char dir[FILE_PATH_SIZE];
     int lock = -1;
-    status s = results_make(out, dir);
-    if (!s)
-        s = results_lock(dir, &lock);
+    const status s = results_take(out, sweep_files, dir, &lock);
     results_unlock(lock);
     return s;
 }

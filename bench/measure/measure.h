@@ -7,6 +7,7 @@
 // TTFT, TPOT and step of naive, and of kvcache or a plug-in, over the contexts: samples.csv,
 // summary.csv, memory.csv, context.json, and a table.
 command sweep_command;
+extern const char *const sweep_files[]; // those of them that it writes at its end; NULL behind them
 
 // The kvcache decoder's shares of the FMA peak and of the read bandwidth; each stage of both
 // decoders under its roof: roofline.csv, roofs.csv, and tables.

@@ -37,6 +37,8 @@ static const char usage[] =
 
 enum { DEFAULT_BUDGET_S = 120, GENERATED = 3, STEP_COLUMN = 13 };
 
+const char *const sweep_files[] = {"summary.csv", "memory.csv", "context.json", NULL};
+
 typedef enum metric { TTFT, TPOT, STEP, METRICS } metric;
 static const char *const metric_names[METRICS] = {"ttft", "tpot", "step"};
 
@@ -292,8 +294,7 @@ static status sweep_body(void *options, int *exit_code)
     const bench_options *o = options;
     sweep s = {.o = o, .lock = -1};
     model *m = NULL;
-    static const char *const files[] = {"summary.csv", "memory.csv", "context.json", NULL};
-    status failed = results_take(o->out, files, s.dir, &s.lock);
+    status failed = results_take(o->out, sweep_files, s.dir, &s.lock);
     if (!failed)
         failed = subjects_check_memory(
             o, &(subjects_need){

@@ -7,6 +7,7 @@
 #include "common/base/format.h"
 #include "common/base/memory.h"
 #include "common/base/size.h"
+#include "common/text/utf8.h"
 
 const char *strategies_name(const subject *of)
 {
@@ -215,12 +216,12 @@ static status describe_losses(const strategies *s, json_t *list)
         const loss *l = &s->losses[d];
         if (l->tokens == 0)
             continue;
-        json_t *one = json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-                                "decoder", s->of.at[d].name, "tokens", (json_int_t)l->tokens,
-                                "window", (json_int_t)l->window, "bytes", (json_int_t)l->bytes,
-                                "bytes_per_token", strategies_token_bytes(l), "nll", l->nll,
-                                "perplexity", exp(l->nll), "kl_mean", l->kl_mean, "kl_99", l->kl_99,
-                                "top1", l->top1, "largest", l->largest);
+        json_t *one = json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+                                "decoder", utf8_text(s->of.at[d].name), "tokens",
+                                (json_int_t)l->tokens, "window", (json_int_t)l->window, "bytes",
+                                (json_int_t)l->bytes, "bytes_per_token", strategies_token_bytes(l),
+                                "nll", l->nll, "perplexity", exp(l->nll), "kl_mean", l->kl_mean,
+                                "kl_99", l->kl_99, "top1", l->top1, "largest", l->largest);
         if (json_array_append_new(list, one) != 0)
             return memory_failed("the losses");
     }
@@ -236,12 +237,13 @@ static status describe_cell(const strategies *s, const times_site *at, size_t d,
         return failed;
     const estimate ttft = times_of(&s->times, at, d, i, TIMES_TTFT),
                    step = times_of(&s->times, at, d, i, TIMES_STEP);
-    json_t *one = json_pack(
-        "{s:s, s:s, s:I, s:I, s:[o, o, o], s:[o, o, o], s:[o, o, o]}", "model", model_label(at->m),
-        "decoder", s->of.at[d].name, "context", (json_int_t)at->context[i], "kv_bytes",
-        (json_int_t)times_of(&s->times, at, d, i, TIMES_BYTES).median, "ttft_ns", real(ttft.median),
-        real(ttft.lo), real(ttft.hi), "step_ns", real(step.median), real(step.lo), real(step.hi),
-        "step_of_plain", real(ratio.median), real(ratio.lo), real(ratio.hi));
+    json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:[o, o, o], s:[o, o, o], s:[o, o, o]}", "model",
+                            utf8_text(model_label(at->m)), "decoder", utf8_text(s->of.at[d].name),
+                            "context", (json_int_t)at->context[i], "kv_bytes",
+                            (json_int_t)times_of(&s->times, at, d, i, TIMES_BYTES).median,
+                            "ttft_ns", real(ttft.median), real(ttft.lo), real(ttft.hi), "step_ns",
+                            real(step.median), real(step.lo), real(step.hi), "step_of_plain",
+                            real(ratio.median), real(ratio.lo), real(ratio.hi));
     return json_array_append_new(list, one) == 0 ? NULL : memory_failed("the times");
 }
 

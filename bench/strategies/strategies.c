@@ -11,6 +11,7 @@
 #include "common/base/memory.h"
 #include "common/base/size.h"
 #include "common/text/tokenizer.h"
+#include "common/text/utf8.h"
 #include "kvcache/kvcache.h"
 
 static const char usage[] =
@@ -67,14 +68,14 @@ static status identify(const strategies *s, json_t **out)
         json_t *list = json_array();
         for (size_t i = 0; i < at->contexts; i++)
             json_array_append_new(list, json_integer((json_int_t)at->context[i]));
-        json_object_set_new(places, model_label(at->m), list);
+        utf8_set_new(places, model_label(at->m), list);
         failed = model_digest(at->m, timed);
         if (!failed)
-            json_object_set_new(models, model_label(at->m), json_string(timed));
+            utf8_set_new(models, model_label(at->m), json_string(timed));
     }
     *out = failed ? NULL
-                  : json_pack("{s:s, s:s, s:I, s:I, s:O*, s:O*, s:O*, s:I}", "model",
-                              model_label(s->m), "model_sha256", digest, "tokens",
+                  : json_pack("{s:o, s:s, s:I, s:I, s:O*, s:O*, s:O*, s:I}", "model",
+                              utf8_text(model_label(s->m)), "model_sha256", digest, "tokens",
                               (json_int_t)(s->text.n - 1), "window", (json_int_t)s->m->config.T,
                               "decoders", decoders, "models", models, "places", places, "seed",
                               (json_int_t)s->o.seed);
@@ -223,9 +224,9 @@ static status measure(strategies *s, int *exit_code)
 
 static status open(strategies *s, int *exit_code)
 {
-    status failed = results_make(s->o.out, s->dir);
-    if (!failed)
-        failed = results_lock(s->dir, &s->lock);
+    static const char *const files[] = {"strategies.json", "strategies-summary.csv",
+                                        "strategies.csv", NULL};
+    status failed = results_take(s->o.out, files, s->dir, &s->lock);
     if (!failed)
         failed = model_load(model_default(), &s->m);
     if (failed)

@@ -426,5 +426,9 @@ status digest_command(int argc, char **argv, int *exit_code)
     status s = bench_options_parse(argc, argv, "m:W:c:SC:qd:k:t:", USAGE, &o, exit_code);
     if (s || o.help)
         return s;
+    if (o.stages && o.subjects > 1) {
+        *exit_code = EXIT_USAGE;
+        return status_fail("--stages shows one decoder: give one, and run it again for the other");
+    }
     return subjects_contain(digest_body, &o, exit_code);
 }

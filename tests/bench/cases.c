@@ -47,6 +47,8 @@ Test(cases, names_that_are_not_utf8_are_written_with_a_sign_in_their_place)
     expect(0, BENCH "curves attention -m \"$N\" -c 4,8,16 -n 6 --out $D/r");
     expect(0, BENCH "curves attention -m \"$N\" -c 4,8,16 -n 6 --out $D/r"); // goes on there
     shell_expect_in("err", "6 rounds stand in");
+    expect(0, BENCH "strategies -q " MODEL "-c 4 -n 6 --out $D/r --kv \"file:$N:1\"");
+    expect(0, "iconv -f utf-8 -t utf-8 $D/r/strategies.json");
     expect(0, "head -n 40 bench/prefix/traces/mooncake-synthetic.jsonl >\"$N/t\"; " BENCH
               "prefix --trace \"$N/t\" --out $D/r");
     expect(0, "cat $D/r/prefix-trace.json");
@@ -72,6 +74,8 @@ Test(cases, what_cannot_be_written_is_said_before_anything_is_measured)
         {"prefix " MODEL "-c 8 -n 6", "prefix-summary.csv"},
         {"prefix -T bench/prefix/traces/mooncake-synthetic.jsonl", "prefix-trace.json"},
         {"speculate -q", "speculate.json"},
+        {"strategies -q", "strategies.csv"},
+        {"all --quick", "context.json"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char line[COMMAND], said[256];
