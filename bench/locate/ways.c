@@ -14,6 +14,26 @@ static int shifted_id(size_t i, size_t by, size_t V)
     return (int)(((size_t)fixed_token(i, V) + by) % V);
 }
 
+// Id i with the highest bit flipped that leaves an id.
+static int flipped_id(size_t i, size_t V)
+{
+    const size_t id = (size_t)fixed_token(i, V);
+    size_t bit = 1;
+    while (bit * 2 < V)
+        bit *= 2;
+    while (bit > 1 && (id ^ bit) >= V)
+        bit /= 2;
+    return (int)((id ^ bit) % V);
+}
+
+// By how much an id and the next one change, so that a hash of them stays: up or down, where
+// neither leaves the vocabulary.
+static size_t hash_step(size_t i, size_t at, size_t V)
+{
+    const bool up = fixed_token(at, V) + 1 < (int)V && fixed_token(at + 1, V) >= 31;
+    return i == at ? (up ? 1 : V - 1) : up ? V - 31 % V : 31;
+}
+
 // Id i of a text of T that is edited at id `at`, i >= at.
 static int edited_id(edit kind, size_t i, size_t at, size_t T, size_t V)
 {
@@ -23,12 +43,14 @@ static int edited_id(edit kind, size_t i, size_t at, size_t T, size_t V)
         return shifted_id(i, 1, V);
     case EDIT_PLUS_1:
         return shifted_id(i, here, V);
-    case EDIT_PLUS_256:
-        return shifted_id(i, !here ? 0 : V > 256 ? 256 : V / 2, V);
+    case EDIT_HIGH_BIT:
+        return here ? flipped_id(i, V) : fixed_token(i, V);
     case EDIT_SWAPPED:
         return fixed_token(here && i + 1 < T ? i + 1 : next ? at : i, V);
     case EDIT_SAME_SUM:
         return shifted_id(i, here ? 1 : next ? V - 1 : 0, V);
+    case EDIT_SAME_HASH:
+        return shifted_id(i, here || next ? hash_step(i, at, V) : 0, V);
     case EDIT_DELETED:
         return fixed_token(i + 1, V);
     case EDIT_INSERTED:
@@ -47,6 +69,11 @@ const int *ways_ids(const move *m, size_t V, int *room)
     return m->ids ? m->ids : room;
 }
 
+size_t ways_room(const way *w, size_t which)
+{
+    return which == 1 && w->T_other > 0 ? w->T_other : w->T_max;
+}
+
 status ways_add(way *w, move m)
 {
     move *moves = memory_resize(w->moves, w->n + 1, sizeof *moves);
@@ -60,11 +87,15 @@ status ways_add(way *w, move m)
 // One call and what goes before it.
 static size_t print_call(const way *w, const move *m, char *text, size_t room)
 {
-    static const char *const edits[] = {
-        [EDIT_PLUS_1] = "+ 1",       [EDIT_PLUS_256] = "+ 256",
-        [EDIT_SWAPPED] = "swapped",  [EDIT_SAME_SUM] = "+ 1, next - 1",
-        [EDIT_DELETED] = "deleted",  [EDIT_INSERTED] = "inserted",
-        [EDIT_ROTATED] = "put last", [EDIT_NO_ID] = "not in the vocabulary"};
+    static const char *const edits[] = {[EDIT_PLUS_1] = "+ 1",
+                                        [EDIT_HIGH_BIT] = "with its high bit flipped",
+                                        [EDIT_SWAPPED] = "swapped",
+                                        [EDIT_SAME_SUM] = "+ 1, next - 1",
+                                        [EDIT_SAME_HASH] = "+ 1, next - 31, or back",
+                                        [EDIT_DELETED] = "deleted",
+                                        [EDIT_INSERTED] = "inserted",
+                                        [EDIT_ROTATED] = "put last",
+                                        [EDIT_NO_ID] = "not in the vocabulary"};
     char drafts[64] = "", rows[48] = "";
     if (!m->ids && m->kept < m->T && m->edit)
         snprintf(drafts, sizeof drafts, ", id %zu %s", m->kept, edits[m->edit]);
@@ -122,7 +153,7 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
 
 // At each chosen context: new tokens with drafts behind them in one step, of which all drafts are
 // taken back; drafts alone, of which the first two are replaced; the same call again (nothing left
-// to evaluate but the last token); and a shorter text. Before that, another text and straight back;
+// to evaluate but the last token), and for more rows than are new; and a shorter text. Before that, another text and straight back;
 // behind it, another text and a reset. Of drafts, and of a text that is held
 // already, several rows are asked for.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
@@ -134,7 +165,8 @@ static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last
         const size_t t = chosen[i], drafted = least(t + 4, last), longer = least(t + 2, last);
         if (!(s = draft(w, t, drafted, least(6, drafted))) && !(s = reach(w, t, 1)) &&
             !(s = draft(w, t, drafted, 1)) && !(s = reach(w, longer, 1)) &&
-            !(s = reach(w, longer, least(3, longer))) && !(s = reach(w, longer, 1)))
+            !(s = reach(w, longer, least(3, longer))) && !(s = reach(w, longer, 1)) &&
+            !(s = reach(w, longer, (longer + 1) / 2)))
             s = reach(w, t - t / 3, 1);
     }
     if (!s)
@@ -158,7 +190,7 @@ static status edit_and_fail(way *w, size_t at, size_t T, bool rows)
 {
     status s = ways_add(w, (move){.kept = at, .T = T, .wanted = 1, .edit = EDIT_PLUS_1});
     if (!s && rows)
-        s = ways_add(w, (move){.kept = T, .T = T, .wanted = T + 1, .refused = true});
+        s = ways_add(w, (move){.kept = T - 1, .T = T - 1, .wanted = T, .refused = true});
     else if (!s)
         s = ways_add(
             w, (move){.kept = T - 1, .T = T, .wanted = 1, .edit = EDIT_NO_ID, .refused = true});
@@ -172,9 +204,9 @@ static status plan_edits(way *w, const size_t *contexts, size_t n, size_t last)
 {
     status s = NULL;
     for (size_t i = 0; !s && i < n; i++) {
-        const size_t end = contexts[i], turn = end % 8;
+        const size_t end = contexts[i], turn = end % EDITS;
         if (end > 3 && turn == 0)
-            s = edit_and_fail(w, end - 2, end, end % 16 == 0);
+            s = edit_and_fail(w, end - 2, end, end % 2 == 0);
         else if (end > 3)
             s = edit_at(w, end - 3, end - 1, end, (edit)turn);
     }
@@ -182,8 +214,8 @@ static status plan_edits(way *w, const size_t *contexts, size_t n, size_t last)
         s = edit_at(w, 0, last, last, kind);
     for (size_t block = 4, turn = 1; !s && block < last; block *= 2)
         for (size_t at = block - 1; !s && at <= block && at + 1 < last; at++, turn++)
-            if (!(s = edit_at(w, at, last, last, EDIT_PLUS_256)))
-                s = edit_at(w, at, last, last, (edit)(turn % 7 + 1));
+            if (!(s = edit_at(w, at, last, last, EDIT_HIGH_BIT)))
+                s = edit_at(w, at, last, last, (edit)(turn % (EDITS - 1) + 1));
     return s || last < 4 ? s : edit_at(w, last / 2, last, last, EDIT_SWAPPED);
 }
 

@@ -13,9 +13,10 @@
 typedef enum edit {
     EDIT_DRAFTS,
     EDIT_PLUS_1,
-    EDIT_PLUS_256,
-    EDIT_SWAPPED,  // with the next one
-    EDIT_SAME_SUM, // one more, and the next one less
+    EDIT_HIGH_BIT,  // the highest that can be flipped: the same low bits, however many are compared
+    EDIT_SWAPPED,   // with the next one
+    EDIT_SAME_SUM,  // one more, and the next one less
+    EDIT_SAME_HASH, // one more, and the next one 31 less: h = 31 h + id is the same
     EDIT_DELETED,
     EDIT_INSERTED,
     EDIT_ROTATED, // to the end of the text
@@ -39,7 +40,8 @@ typedef struct move {
 typedef struct way {
     const char *name;
     const subject *by;
-    size_t T_max;    // of the decoders that make the moves
+    size_t T_max;    // of the decoders that make the moves,
+    size_t T_other;  // and of the second one; 0: the same
     size_t decoders; // 1, or 2 that live at once; only the first one's logits are compared
     move *moves;
     size_t n;
@@ -68,6 +70,9 @@ enum {
 status ways_plan(const subject *judge, const subject *tested, const size_t *contexts, size_t n,
                  way ways[WAYS]);
 void ways_free(way ways[WAYS]);
+
+// Tokens that one of its decoders, 0 or 1, is made for.
+size_t ways_room(const way *w, size_t which);
 
 // Adds a move to a way.
 status ways_add(way *w, move m);

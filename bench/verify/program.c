@@ -19,23 +19,28 @@ static status renew(player *p, size_t which)
     if (p->by[which])
         by->api->destroy(p->by[which]);
     p->by[which] = NULL;
-    return subject_create(by, p->m, p->program->T_max, &p->by[which]);
+    p->shown[which] = NULL;
+    return subject_create(by, p->m, ways_room(p->program, which), &p->by[which]);
 }
 
 status player_begin(const model *m, const subject *judge, const way *program, player *out)
 {
     *out = (player){.m = m, .judge = judge, .program = program};
     status s = subject_create(judge, m, program->T_max, &out->judging);
-    for (size_t i = 0; !s && i < program->decoders; i++)
-        s = renew(out, i);
+    for (size_t i = 0; !s && i < program->decoders; i++) {
+        out->right[i] = memory_array(m->config.V, sizeof *out->right[i]);
+        s = out->right[i] ? renew(out, i) : memory_failed("the logits to compare");
+    }
     return s;
 }
 
 void player_end(player *p)
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
+        memory_free(p->right[i]);
         if (p->by[i])
             p->program->by->api->destroy(p->by[i]);
+    }
     if (p->judging)
         p->judge->api->destroy(p->judging);
     *p = (player){0};
@@ -70,12 +75,22 @@ static status compare_with_judge(player *p, const move *m, status failed, const 
     status judged = p->judge->api->step(p->judging, m->ids, m->T, m->wanted, &expected);
     if (judged)
         return failed ? NULL : judged;
-    if (!failed)
-        compare(m, p->m->config.V, expected, got, out);
-    else
+    const size_t V = p->m->config.V, last = (m->wanted - 1) * V;
+    if (!failed) {
+        compare(m, V, expected, got, out);
+        p->shown[m->decoder] = got + last;
+        memcpy(p->right[m->decoder], expected + last, V * sizeof *got);
+    } else
         out->fault = FAULT_FAILED;
     memcpy(out->message, message, sizeof message);
     return NULL;
+}
+
+// Whether the other decoder's logits have stayed what they were when it returned them.
+static bool is_as_returned(const player *p, size_t other)
+{
+    return !p->shown[other] ||
+           memcmp(p->shown[other], p->right[other], p->m->config.V * sizeof *p->right[other]) == 0;
 }
 
 status player_make(player *p, size_t i, outcome *out)
@@ -86,6 +101,7 @@ status player_make(player *p, size_t i, outcome *out)
     status s = m->renew ? renew(p, m->decoder) : NULL;
     if (s)
         return s;
+    p->shown[m->decoder] = NULL;
     if (m->reset)
         api->reset(p->by[m->decoder]);
     status failed = api->step(p->by[m->decoder], m->ids, m->T, m->wanted, &got);
@@ -93,6 +109,8 @@ status player_make(player *p, size_t i, outcome *out)
         out->fault = failed ? FAULT_NONE : FAULT_ACCEPTED;
     else
         s = compare_with_judge(p, m, failed, got, out);
+    if (out->fault == FAULT_NONE && !is_as_returned(p, 1 - m->decoder))
+        out->fault = FAULT_SHARED;
     out->move = i;
     return s;
 }
@@ -291,7 +309,7 @@ static void simplify_calls(shrinker *k)
             try_move(k, i, m);
         m = k->program->moves[i];
         m.decoder = 0;
-        if (i < k->program->n && k->program->moves[i].decoder)
+        if (i < k->program->n && !m.refused && k->program->moves[i].decoder)
             try_move(k, i, m);
     }
 }
@@ -387,16 +405,23 @@ static void print_ids(const move *m, FILE *f)
 void program_print(const way *w, const outcome *o, FILE *f)
 {
     char spec[KV_NAME];
-    bool made[2] = {false};
-    fprintf(f, "    decoder_options o = {.T_max = %zu};\n", w->T_max);
+    bool made[2] = {false}, second = false;
+    for (size_t i = 0; i < w->n; i++)
+        second = second || w->moves[i].decoder == 1;
+    fprintf(f, "    decoder_options o = {.T_max = %zu}", w->T_max);
+    if (second)
+        fprintf(f, ", p = {.T_max = %zu}", ways_room(w, 1));
+    fprintf(f, ";\n");
     if (!kv_is_plain(&w->by->kv))
         fprintf(f, "    kv_parse(\"%s\", &o.kv);\n", kv_name(&w->by->kv, spec));
+    if (!kv_is_plain(&w->by->kv) && second)
+        fprintf(f, "    p.kv = o.kv;\n");
     for (size_t i = 0; i < w->n; i++) {
         const move *m = &w->moves[i];
         if (m->renew && made[m->decoder])
             fprintf(f, "    api->destroy(%c);\n", "ab"[m->decoder]);
         if (m->renew || !made[m->decoder])
-            fprintf(f, "    api->create(m, &o, &%c);\n", "ab"[m->decoder]);
+            fprintf(f, "    api->create(m, &%c, &%c);\n", "op"[m->decoder], "ab"[m->decoder]);
         made[m->decoder] = true;
         if (m->reset)
             fprintf(f, "    api->reset(%c);\n", "ab"[m->decoder]);
@@ -410,6 +435,11 @@ void program_print(const way *w, const outcome *o, FILE *f)
                 (unsigned long long)o->differing);
     else if (o->fault == FAULT_ACCEPTED)
         fprintf(f, "    // returned NULL, although its arguments are wrong\n");
+    else if (o->fault == FAULT_SHARED)
+        fprintf(f,
+                "    // has changed what %c's last step returned, which is %c's own until its\n"
+                "    // next call (common/decoder.h)\n",
+                "ba"[w->moves[w->n - 1].decoder], "ba"[w->moves[w->n - 1].decoder]);
     else {
         format_wrapped(f, "    /* failed:", 7, o->message);
         fputs("    */\n", f);

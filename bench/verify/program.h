@@ -13,6 +13,7 @@ typedef enum fault {
     FAULT_LOGITS,   // its logits differ from the judge's
     FAULT_ACCEPTED, // its arguments are wrong, and it was not refused
     FAULT_FAILED,   // it failed, although the judge did not
+    FAULT_SHARED,   // it changed the logits that the other decoder had returned
 } fault;
 
 typedef struct outcome {
@@ -32,6 +33,10 @@ typedef struct player {
     const subject *judge;
     const way *program; // borrowed
     decoder *by[2], *judging;
+    // Of each, the logits of the last row that it has returned, which are its own until its next
+    // call, and the judge's (V); shown NULL: none.
+    const float *shown[2];
+    float *right[2];
 } player;
 
 // Begins with decoders that have never been used. player_end frees what there is, also after a

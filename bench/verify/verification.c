@@ -90,7 +90,7 @@ static size_t rows_held(const decoder_api *api, const decoder *d, size_t l, size
     return n;
 }
 
-enum { OFTEN = 256 }; // tokens up to which every step is checked; beyond, every so many
+enum { OFTEN = 256 }; // tokens up to which every head is looked at; beyond, every so many
 
 // The same under heavy, where it differs by head. Of drafts, whose recompute is not at hand, only
 // how many rows they leave is known. Returns whether they are right.
@@ -138,44 +138,65 @@ static const char *suspects_of_length(const decoder_api *api, const decoder *d, 
                      : "rows not stored, not counted, or dropped too early, in all layers";
 }
 
-// Every layer and head must hold exactly the rows that the next row reads; or none ever: a decoder
-// that keeps nothing is right too.
+// What a plain cache says that its pages take, beside the rows that it holds: as binary32 they need
+// room.
+static void check_bytes(verification *v, const way *w, const decoder *d, size_t T, const char *call)
+{
+    const config *c = &v->m->config;
+    const size_t least = 2 * c->L * config_kv_width(c) * T * sizeof(float);
+    char text[sizeof v->lengths];
+    if (!w->by->api->bytes || !kv_is_plain(&v->tested->kv) || w->by->api->bytes(d) >= least)
+        return;
+    snprintf(text, sizeof text,
+             "%zu rows of keys and values are held after %s (%s), which are %zu bytes, and bytes "
+             "says %zu",
+             T, call, w->name, least, w->by->api->bytes(d));
+#pragma omp critical(kept)
+    keep_text(v->lengths, sizeof v->lengths, text);
+}
+
+// A head must hold exactly the rows that the next row reads. Returns whether it does.
+static bool check_rows(verification *v, const way *w, const decoder *d, size_t l, size_t head,
+                       size_t T, const char *call)
+{
+    const decoder_api *api = w->by->api;
+    const visible see = keep_of(&v->tested->kv)->sees(&v->tested->kv, T);
+    const size_t wrong = first_wrong(api, d, l, head, see, T, v->last);
+    char text[sizeof v->lengths];
+    if (wrong == v->last)
+        return true;
+    const size_t n = rows_held(api, d, l, head, v->last), right = softmax_count(see) - 1;
+    snprintf(text, sizeof text, "layer %zu holds %zu row%s, not %zu, after %s (%s): row %zu %s", l,
+             n, n == 1 ? "" : "s", right, call, w->name, wrong,
+             api->holds(d, l, head, wrong) ? "should be gone" : "is missing");
+    const char *like = suspects_of_length(api, d, &v->m->config, n, right, T, v->last);
+#pragma omp critical(kept)
+    {
+        v->lengths_like = v->lengths[0] ? v->lengths_like : like;
+        keep_text(v->lengths, sizeof v->lengths, text);
+    }
+    return false;
+}
+
+// Every layer and head must hold the right rows; or none ever: a decoder that keeps nothing is
+// right too. To look at all of them each time would take longer than all else: of a long text they
+// take turns.
 static void check_held(verification *v, const way *w, const decoder *d, size_t T, bool drafted,
                        const char *call)
 {
-    const config *c = &v->m->config;
     const decoder_api *api = w->by->api;
-    const visible see = keep_of(&v->tested->kv)->sees(&v->tested->kv, T);
-    if (!api->holds)
+    const size_t G = config_kv_heads(&v->m->config), all = v->m->config.L * G;
+    const bool each = T <= OFTEN || T % OFTEN == 0 || T == v->last;
+    bool right = true;
+    if (!api->holds || (T > 0 && rows_held(api, d, 0, 0, v->last) == 0))
         return;
-    if (T > OFTEN && T % OFTEN != 0 && T != v->last)
-        return; // to look at every row of every head each time would take longer than all else
-    if (T > 0 && rows_held(api, d, 0, 0, v->last) == 0)
-        return;
-    for (size_t l = 0; l < c->L; l++)
-        for (size_t head = 0; head < config_kv_heads(c); head++) {
-            if (v->tested->kv.keep == KV_HEAVY) {
-                if (!check_kept(v, w, d, l, head, T, drafted, call))
-                    return;
-                continue;
-            }
-            const size_t wrong = first_wrong(api, d, l, head, see, T, v->last);
-            if (wrong == v->last)
-                continue;
-            char text[sizeof v->lengths];
-            const size_t n = rows_held(api, d, l, head, v->last), right = softmax_count(see) - 1;
-            snprintf(text, sizeof text,
-                     "layer %zu holds %zu row%s, not %zu, after %s (%s): row %zu %s", l, n,
-                     n == 1 ? "" : "s", right, call, w->name, wrong,
-                     api->holds(d, l, head, wrong) ? "should be gone" : "is missing");
-            const char *like = suspects_of_length(api, d, c, n, right, T, v->last);
-#pragma omp critical(kept)
-            {
-                v->lengths_like = v->lengths[0] ? v->lengths_like : like;
-                keep_text(v->lengths, sizeof v->lengths, text);
-            }
-            return;
-        }
+    for (size_t k = 0; right && k < (each ? all : 1); k++) {
+        const size_t at = each ? k : T % all, l = at / G, head = at % G;
+        right = v->tested->kv.keep == KV_HEAVY ? check_kept(v, w, d, l, head, T, drafted, call)
+                                               : check_rows(v, w, d, l, head, T, call);
+    }
+    if (right)
+        check_bytes(v, w, d, T, call);
 }
 
 // Compares a row of n numbers.
@@ -232,8 +253,11 @@ static status make_move(verification *v, size_t which, size_t i, decoder *d, boo
         check_held(v, w, d, 0, false, "a reset");
     }
     status s = w->by->api->step(d, ids, m->T, m->wanted, &logits);
-    if (m->refused) // the random walk says so if it was not
+    if (m->refused) { // the random walk says so if it was not; it never comes first
+        const move *before = m - 1;
+        check_held(v, w, d, before->T, before->kept < before->T, "a step that was refused");
         return NULL;
+    }
     if (s)
         return s;
     if (watched)
@@ -268,21 +292,22 @@ static void check_cached(void *user, stage s, int l, int head, size_t t, const f
         compare(c->found, c->move, t, values, c->kv + (s == STAGE_STORED_K ? 0 : n), n);
 }
 
-// Every key and value that `cached` holds after the way's last move, against one recompute.
-static status check_cache(verification *v, size_t w, decoder *judge, const decoder *cached,
-                          const int *ids)
+// Every key and value that `cached` holds after move i of a way, whose ids these are, against one
+// recompute.
+static status check_cache(verification *v, size_t w, size_t i, decoder *judge,
+                          const decoder *cached, const int *ids)
 {
     const way *done = &v->ways[w];
     const decoder_api *by = v->judge->api;
     if (!v->tested->api->holds || !v->tested->api->read_kv || !by->observe)
         return NULL;
-    cache_check c = {v, cached, &v->cache[w], done->n - 1, NULL, NULL};
+    cache_check c = {v, cached, &v->cache[w], i, NULL, NULL};
     c.kv = memory_array(2 * config_head_size(&v->m->config), sizeof *c.kv);
     if (!c.kv)
         return memory_failed("a key and a value");
     const float *logits;
     by->observe(judge, check_cached, &c);
-    status s = by->step(judge, ids, done->moves[done->n - 1].T, 1, &logits);
+    status s = by->step(judge, ids, done->moves[i].T, 1, &logits);
     by->observe(judge, NULL, NULL);
     memory_free(c.kv);
     return s ? s : c.failed;
@@ -293,6 +318,8 @@ typedef struct worker {
     decoder *judge, *tested;
     decoder *other; // takes turns with tested, while a way has two
     int *ids;       // (last)
+    int *before;    // (last) those that it was given before, T_before of them
+    size_t T_before;
 } worker;
 
 static void release(const subject *of, decoder **d)
@@ -319,6 +346,28 @@ static void count_rows(void *user, stage s, int l, int head, size_t position, co
     *rows += s == STAGE_EMBED;
 }
 
+// How many rows move m had to compute, whose ids are at hand: what is new, or asked for again.
+static size_t rows_needed(worker *own, const move *m)
+{
+    size_t same = 0;
+    while (!m->reset && same < size_min(own->T_before, m->T - 1) &&
+           own->before[same] == own->ids[same])
+        same++;
+    memcpy(own->before, own->ids, m->T * sizeof *own->ids);
+    own->T_before = m->T;
+    return size_max(m->T - same, m->wanted);
+}
+
+// Where the rows that the subject computes go; NULL: they are not counted.
+static uint64_t *rows_of(verification *v, size_t which)
+{
+    if (!v->tested->api->observe)
+        return NULL;
+    return which == ONE_BY_ONE                               ? &v->rows_computed
+           : which == EDITED && v->tested->kv.keep == KV_ALL ? &v->rows_edited
+                                                             : NULL;
+}
+
 static status run_task(verification *v, const task *t, worker *own)
 {
     const way *w = &v->ways[t->way];
@@ -326,18 +375,26 @@ static status run_task(verification *v, const task *t, worker *own)
     if (!s && w->decoders == 2)
         s = subject_create(v->tested, v->m, v->last, &own->other);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
-    const bool counted = !s && t->way == ONE_BY_ONE && v->tested->api->observe;
-    if (counted)
-        v->tested->api->observe(d, count_rows, &v->rows_computed);
+    uint64_t *rows_computed = s ? NULL : rows_of(v, t->way);
+    own->T_before = 0;
+    if (rows_computed)
+        v->tested->api->observe(d, count_rows, rows_computed);
     for (size_t i = t->first; !s && i < t->first + t->n; i++) {
         const bool first = w->moves[i].decoder == 0;
         s = make_move(v, t->way, i, first ? d : own->other, first, own->ids);
+        if (rows_computed == &v->rows_edited && rows_computed && !w->moves[i].refused)
+            v->rows_changed += rows_needed(own, &w->moves[i]);
+        // Also before the end: a cache may be right there alone.
+        if (!s && t->way == ONE_BY_ONE && i == w->n * 2 / 3)
+            s = check_cache(v, t->way, i, own->judge, d, own->ids);
     }
-    if (counted)
+    if (rows_computed)
         v->tested->api->observe(d, NULL, NULL);
     // Before the cache is looked into: it may not hold what the other one frees.
     release(v->tested, &own->other);
-    return s || w->independent ? s : check_cache(v, t->way, own->judge, d, own->ids);
+    return s || w->independent || w->n == 0
+               ? s
+               : check_cache(v, t->way, w->n - 1, own->judge, d, own->ids);
 }
 
 static void fail(verification *v, status s)
@@ -360,8 +417,9 @@ static bool has_failed(const verification *v)
 static status worker_create(const verification *v, worker *own)
 {
     own->ids = memory_array(v->last, sizeof *own->ids);
-    status s = own->ids ? subject_create(v->judge, v->m, v->last, &own->judge)
-                        : memory_failed("the tokens");
+    own->before = memory_array(v->last, sizeof *own->before);
+    status s = own->ids && own->before ? subject_create(v->judge, v->m, v->last, &own->judge)
+                                       : memory_failed("the tokens");
     return s ? s : subject_create(v->tested, v->m, v->last, &own->tested);
 }
 
@@ -370,6 +428,7 @@ static void worker_free(const verification *v, worker *own)
     release(v->judge, &own->judge);
     release(v->tested, &own->tested);
     memory_free(own->ids);
+    memory_free(own->before);
 }
 
 // What all logits are compared with: the judge's of every row, from one step.
@@ -486,7 +545,9 @@ finding verification_total(const finding findings[WAYS])
 
 double verification_work(const verification *v)
 {
-    return (double)v->rows_computed / (double)v->ways[ONE_BY_ONE].n;
+    const double grown = (double)v->rows_computed / (double)v->ways[ONE_BY_ONE].n;
+    return v->rows_changed > 0 ? fmax(grown, (double)v->rows_edited / (double)v->rows_changed)
+                               : grown;
 }
 
 size_t verification_first(const verification *v, const finding **found)

@@ -35,6 +35,8 @@ typedef struct verification {
     finding logits[WAYS], cache[WAYS];
     walk walked;            // what goes wrong in it besides logits is in walked.found.fault
     uint64_t rows_computed; // by the subject, one by one; 0 where it does not show them
+    uint64_t rows_edited;   // the same after edits, and how many there had to be; 0 as well under a
+    uint64_t rows_changed;  // spec by which rows that are taken back may be gone
     task *tasks;
     size_t n_tasks;
     progress bar;
@@ -61,8 +63,8 @@ void verification_free(verification *v);
 // What was compared and what differed, of all ways together but the judge's own.
 finding verification_total(const finding findings[WAYS]);
 
-// How many times the rows that were needed have been computed, one by one: 1 for a cache that
-// always hits; 0 where that is not shown.
+// How many times the rows that were needed have been computed, one by one or after edits, whichever
+// is more: 1 for a cache that always hits; 0 where that is not shown.
 double verification_work(const verification *v);
 
 // Of all ways, the one that differs at the shortest context, and its finding; WAYS if none does.

@@ -142,18 +142,25 @@ static void print_verdict(const verification *v, bool passed)
              v->lengths[0] ? "; rows are held wrongly" : "",
              v->walked.found.fault == FAULT_ACCEPTED ? "; wrong arguments were not refused"
              : v->walked.found.fault == FAULT_FAILED ? "; a call failed in the random walk"
+             : v->walked.found.fault == FAULT_SHARED ? "; a call changed another decoder's logits"
                                                      : "",
              v->logits[RECOMPUTED].differing ? "; the judge does not agree with itself" : "",
              plugin_complaint() ? "; the floating-point environment was changed" : "",
              v->weights_changed ? "; the weights were changed" : "");
     format_wrapped(stdout, "verdict:", 2, text);
-    if (verification_work(v) <= 1)
+    const size_t n = v->ways[ONE_BY_ONE].n;
+    if (v->rows_computed > n)
+        snprintf(text, sizeof text, "but %s rows were computed one by one where %s were needed: %s",
+                 format_whole(v->rows_computed, a), format_whole(n, b),
+                 v->rows_computed == n * (n + 1) / 2 ? "this cache never hits"
+                                                     : "some are computed again");
+    else if (v->rows_edited > v->rows_changed)
+        snprintf(text, sizeof text,
+                 "but %s rows were computed after edits where %s were needed: it drops more than "
+                 "has changed",
+                 format_whole(v->rows_edited, a), format_whole(v->rows_changed, b));
+    else
         return;
-    snprintf(text, sizeof text, "but %s rows were computed one by one where %s were needed: %s",
-             format_whole(v->rows_computed, a), format_whole(v->ways[ONE_BY_ONE].n, b),
-             v->rows_computed == v->ways[ONE_BY_ONE].n * (v->ways[ONE_BY_ONE].n + 1) / 2
-                 ? "this cache never hits"
-                 : "some are computed again");
     format_wrapped(stdout, " ", 4, text);
 }
 
@@ -171,9 +178,15 @@ static void print_program(const walk *w, const way *program, FILE *f)
         program_print(program, &w->found, f);
 }
 
-static void print_report(const verification *v, bool passed)
+static void print_rows(const verification *v, const char *when, uint64_t computed, uint64_t needed)
 {
     char a[FORMAT_ROOM], b[FORMAT_ROOM];
+    printf("  %-8.8s %-21s %11s computed, %s needed\n", v->tested->api->name, when,
+           format_whole(computed, a), format_whole(needed, b));
+}
+
+static void print_report(const verification *v, bool passed)
+{
     const size_t V = v->m->config.V;
     const finding cache = verification_total(v->cache);
     printf("verify %s on %s: contexts up to %zu, every bit\n", v->tested->name, model_label(v->m),
@@ -196,11 +209,11 @@ static void print_report(const verification *v, bool passed)
                    ? "says of no row that it is held: logits only"
                    : "does not show its keys and values: logits only");
     if (v->rows_computed)
-        printf("  %-8.8s %-21s %11s computed, %s needed\n", v->tested->api->name,
-               "rows, one by one", format_whole(v->rows_computed, a),
-               format_whole(v->ways[ONE_BY_ONE].n, b));
+        print_rows(v, "rows, one by one", v->rows_computed, v->ways[ONE_BY_ONE].n);
     else
         printf("  %-8.8s does not show which rows it computes\n", v->tested->api->name);
+    if (v->rows_edited)
+        print_rows(v, "rows, after edits", v->rows_edited, v->rows_changed);
     printf("  SHA-256 of the recomputed logits:\n    %s\n", v->digest);
     print_verdict(v, passed);
 }
@@ -241,17 +254,19 @@ static json_t *report_json(const verification *v, bool passed, const location *l
         ways = NULL; // and json_pack fails
     }
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:b, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I, s:o}, s:s?, s:s?, "
+        "{s:o, s:o, s:o, s:o, s:b, s:o, s:{s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I, s:o}, "
+        "s:s?, s:s?, "
         "s:s?, s:s, s:o}",
         "model", utf8_text(model_label(v->m)), "judge", utf8_text(v->judge->api->name), "decoder",
         utf8_text(v->tested->api->name), "kv", utf8_text(kv_name(&v->tested->kv, spec)),
         "identical", passed, "ways", ways, "cache", "compared", (json_int_t)cache.compared,
         "differing", (json_int_t)cache.differing, "rows", "computed", (json_int_t)v->rows_computed,
-        "needed", (json_int_t)v->ways[ONE_BY_ONE].n, "walk", "seed", (json_int_t)v->walked.seed,
-        "calls", (json_int_t)v->walked.calls, "program", program_json(v), "length",
-        v->lengths[0] ? v->lengths : NULL, "environment", plugin_complaint(), "weights",
-        v->weights_changed ? CHANGED : NULL, "sha256_of_recomputed_logits", v->digest, "located",
-        l ? location_json(l) : json_null());
+        "needed", (json_int_t)v->ways[ONE_BY_ONE].n, "computed_after_edits",
+        (json_int_t)v->rows_edited, "needed_after_edits", (json_int_t)v->rows_changed, "walk",
+        "seed", (json_int_t)v->walked.seed, "calls", (json_int_t)v->walked.calls, "program",
+        program_json(v), "length", v->lengths[0] ? v->lengths : NULL, "environment",
+        plugin_complaint(), "weights", v->weights_changed ? CHANGED : NULL,
+        "sha256_of_recomputed_logits", v->digest, "located", l ? location_json(l) : json_null());
 }
 
 static status print_json(const verification *v, bool passed, const location *l)
@@ -267,10 +282,12 @@ static status print_json(const verification *v, bool passed, const location *l)
 
 static void print_held(const verification *v)
 {
-    format_wrapped(stdout, v->evicted ? "kept:" : "length:", 2, v->lengths);
-    format_wrapped(stdout, "  looks like:", 4,
-                   v->evicted ? "an eviction of another row, or one that a rollback did not undo"
-                              : v->lengths_like);
+    const char *like = v->evicted
+                           ? "an eviction of another row, or one that a rollback did not undo"
+                           : v->lengths_like;
+    format_wrapped(stdout, v->evicted ? "kept:" : like ? "length:" : "bytes:", 2, v->lengths);
+    if (like)
+        format_wrapped(stdout, "  looks like:", 4, like);
 }
 
 // Metadata first, then the cache's content and the stages: notes/06-bugs.md says why in this order.

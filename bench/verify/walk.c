@@ -1,6 +1,7 @@
 // Drawing calls.
 #include "bench/verify/walk.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "bench/cost/cost.h"
@@ -18,7 +19,7 @@ typedef struct text {
 
 typedef struct drawer {
     uint64_t state;
-    size_t V, T_max;
+    size_t V, T_max;   // ids; tokens that the decoder of this call takes
     text now[2];       // what each decoder was given last; T = 0: nothing
     text older[TEXTS]; // some that came before
     size_t kept;       // how many of them
@@ -92,17 +93,39 @@ static void add_to(const drawer *d, text *t, size_t i, size_t by)
     t->ids[i] = (int)(((size_t)t->ids[i] + by) % d->V);
 }
 
+// A power of two below V, or 1.
+static size_t draw_bit(drawer *d)
+{
+    size_t bits = 1;
+    while (bits < 31 && (size_t)2 << bits <= d->V)
+        bits++;
+    return (size_t)1 << draw(d, bits);
+}
+
+// h = p h + id is the same for such a prime p, unless an id leaves the vocabulary.
+static void keep_hash(drawer *d, text *t, size_t i)
+{
+    static const size_t primes[] = {31, 33, 37, 131, 257, 65599};
+    const size_t p = primes[draw(d, sizeof primes / sizeof *primes)] % d->V;
+    add_to(d, t, i, 1);
+    if (i + 1 < t->T)
+        add_to(d, t, i + 1, d->V - p);
+}
+
 // What separates one text from the next in one place: the changes that a cache which compares too
 // little takes for none (notes/06-bugs.md). The last keeps length and sum.
 static void edit_text(drawer *d, text *t)
 {
     const size_t i = draw(d, t->T), j = draw(d, t->T);
-    switch (draw(d, 10)) {
+    switch (draw(d, 11)) {
     case 0:
         add_to(d, t, i, 1);
         break;
     case 1:
-        add_to(d, t, i, 256); // the same low 8 bits
+        add_to(d, t, i, draw_bit(d)); // the same low bits
+        break;
+    case 10:
+        keep_hash(d, t, i);
         break;
     case 2:
         t->ids[i] = draw_id(d);
@@ -149,6 +172,7 @@ static void draw_text(drawer *d, size_t which, text *t)
         return; // the same call again
     } else if (kind < 62 && d->kept > 0) {
         *t = d->older[draw(d, d->kept)];
+        t->T = size_min(t->T, d->T_max);
         if (chance(d, 30))
             grow(d, t, 1);
     } else {
@@ -166,12 +190,13 @@ static void remember(drawer *d, const text *t)
 
 static size_t draw_wanted(drawer *d, size_t T)
 {
-    return chance(d, 60) ? 1 : chance(d, 20) ? T : 1 + draw(d, size_min(T, 6));
+    return chance(d, 60) ? 1 : chance(d, 20) ? T : 1 + draw(d, chance(d, 50) ? T : size_min(T, 6));
 }
 
 // A call with wrong arguments: no ids, too many, one that is none, or rows that there are not.
 static move spoil(drawer *d, text *t, move m)
 {
+    const int beyond[] = {(int)d->V, (int)d->V + 1000, INT_MAX}, below[] = {-1, -1000, INT_MIN};
     m.refused = true;
     switch (draw(d, 6)) {
     case 0:
@@ -182,10 +207,10 @@ static move spoil(drawer *d, text *t, move m)
             t->ids[m.T] = 0;
         break;
     case 2:
-        t->ids[draw(d, m.T)] = (int)d->V;
+        t->ids[draw(d, m.T)] = beyond[draw(d, 3)];
         break;
     case 3:
-        t->ids[draw(d, m.T)] = -1;
+        t->ids[draw(d, m.T)] = below[draw(d, 3)];
         break;
     case 4:
         m.wanted = 0;
@@ -198,9 +223,10 @@ static move spoil(drawer *d, text *t, move m)
 }
 
 // The next call, its ids in *t.
-static move draw_call(drawer *d, text *t)
+static move draw_call(drawer *d, const way *w, text *t)
 {
     move m = {.decoder = chance(d, 30)};
+    d->T_max = ways_room(w, m.decoder);
     m.renew = chance(d, 3);
     m.reset = !m.renew && chance(d, 5);
     draw_text(d, m.decoder, t);
@@ -215,7 +241,7 @@ static move draw_call(drawer *d, text *t)
 
 static status make_call(player *p, way *w, drawer *d, text *t, outcome *o)
 {
-    move m = draw_call(d, t);
+    move m = draw_call(d, w, t);
     m.ids = program_ids(t->ids, m.T);
     status s = m.ids ? ways_add(w, m) : memory_failed("the ids of a call");
     if (s)
@@ -242,7 +268,7 @@ static status take_calls(const model *m, const subject *judge, size_t calls, way
     player p = {0};
     status s = d && t ? player_begin(m, judge, w, &p) : memory_failed("the texts of the walk");
     if (!s)
-        *d = (drawer){.state = random_splitmix64(out->seed), .V = m->config.V, .T_max = w->T_max};
+        *d = (drawer){.state = random_splitmix64(out->seed), .V = m->config.V};
     while (!s && out->calls < calls && out->found.fault == FAULT_NONE) {
         s = make_call(&p, w, d, t, &out->found);
         out->calls++;
@@ -258,6 +284,7 @@ status walk_run(const model *m, const subject *judge, uint64_t seed, size_t call
 {
     *out = (walk){.seed = seed};
     w->T_max = size_min(m->config.T, LONGEST);
+    w->T_other = w->T_max - w->T_max / 3; // the model has more positions than this one's room
     w->decoders = 2;
     status s = take_calls(m, judge, calls, w, out);
     if (s || out->found.fault == FAULT_NONE)

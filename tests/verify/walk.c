@@ -27,6 +27,7 @@ struct decoder {
     int seen[ROOM], mixed[ROOM];
     size_t length;
     bool trusting; // the next text is taken to begin as the last one, unseen
+    bool small;    // made for fewer tokens than the model takes
 };
 
 // What a broken cache does otherwise than a right one. `same`: whether the first n ids of two texts
@@ -40,6 +41,11 @@ typedef struct bug {
     bool kept_after_reset; // after a reset likewise
     bool old_logits;       // a call with as many ids as the last one gets that one's logits
     size_t rows;           // of a prompt into an empty cache only the last ones count; 0: all
+    bool few_rows;         // of what is held already, no more than 8 rows of logits are right
+    bool one_buffer;       // all decoders return their logits in one place
+    bool needs_n_ctx;      // right only where it is made for as many tokens as the model takes
+    bool far_ids;          // what is far from being an id is taken for one
+    bool kept_at_end;      // a decoder that is made anew has seen what the last one has
 } bug;
 static const bug *broken;
 static int all_seen[ROOM];
@@ -72,6 +78,25 @@ static bool by_low_bits(const int *old, const int *now, size_t n)
         if ((old[i] ^ now[i]) & 0xff)
             return false;
     return true;
+}
+
+static bool by_low_9_bits(const int *old, const int *now, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((old[i] ^ now[i]) & 0x1ff)
+            return false;
+    return true;
+}
+
+// A hash that is trusted, where the lengths are equal.
+static bool by_hash(const int *old, const int *now, size_t n)
+{
+    unsigned a = 0, b = 0;
+    for (size_t i = 0; i < n; i++) {
+        a = 31 * a + (unsigned)old[i];
+        b = 31 * b + (unsigned)now[i];
+    }
+    return a == b;
 }
 
 // The same, but only of ids that stand behind the first 200.
@@ -146,6 +171,8 @@ static const bug bugs[] = {
     {"all ids but the third", .same = but_the_third},
     {"the low 8 bits of ids", .same = by_low_bits},
     {"their low 8 bits, from 200 on", .same = by_low_bits_later},
+    {"their low 9 bits", .same = by_low_9_bits},
+    {"texts of one 31 h + id", .same = by_hash},
     {"all ids but a block of 16", .same = but_one_block},
     {"the first 100, the last 100", .same = by_both_ends},
     {"the sum of ids", .same = by_sum},
@@ -157,6 +184,11 @@ static const bug bugs[] = {
     {"all after a reset", .same = exactly, .kept_after_reset = true},
     {"texts of equal length", .same = exactly, .old_logits = true},
     {"rows before the last 128", .same = exactly, .rows = 128},
+    {"rows asked for, beyond 8", .same = exactly, .few_rows = true},
+    {"two decoders' logits", .same = exactly, .one_buffer = true},
+    {"room and positions", .same = exactly, .needs_n_ctx = true},
+    {"what is far from an id", .same = exactly, .far_ids = true},
+    {"a decoder and the next one", .same = by_length, .kept_at_end = true},
 };
 enum { BUGS = sizeof bugs / sizeof *bugs };
 
@@ -164,11 +196,20 @@ static status create(const model *m, const decoder_options *o, decoder **out)
 {
     *out = memory_array(1, sizeof **out);
     cr_assert(*out && o->T_max < ROOM);
+    (*out)->small = o->T_max < m->config.T;
+    if (broken->kept_at_end) {
+        memcpy((*out)->seen, all_seen, sizeof all_seen);
+        (*out)->length = all_length;
+    }
     return kvcache_decoder.create(m, o, &(*out)->inner);
 }
 
 static void destroy(decoder *d)
 {
+    if (broken->kept_at_end) {
+        memcpy(all_seen, d->seen, sizeof all_seen);
+        all_length = d->length;
+    }
     kvcache_decoder.destroy(d->inner);
     memory_free(d);
 }
@@ -194,15 +235,40 @@ static status mixed_step(decoder *d, const int *tokens, size_t T, size_t wanted,
                          const float **logits)
 {
     size_t known = *length(d) < T - 1 ? *length(d) : T - 1;
+    const size_t held = known;
     while (known > 0 && !d->trusting && !broken->same(seen(d), tokens, known))
         known--;
     memcpy(d->mixed, seen(d), known * sizeof *tokens);
     memcpy(d->mixed + known, tokens + known, (T - known) * sizeof *tokens);
     for (size_t i = 0; broken->rows && d->length == 0 && i + broken->rows < T; i++)
         d->mixed[i] = 0;
+    if ((broken->few_rows && wanted > 8 && wanted < T && wanted > T - held) ||
+        (broken->needs_n_ctx && d->small && T > 20))
+        d->mixed[0] = (d->mixed[0] + 1) % 600;
     d->trusting = false;
-    see(d, d->mixed, T);
+    see(d, tokens, T);
+    memcpy(seen(d), d->mixed, known * sizeof *tokens);
     return kvcache_decoder.step(d->inner, d->mixed, T, wanted, logits);
+}
+
+// In one place for all decoders.
+static status shared_step(decoder *d, const int *tokens, size_t T, size_t wanted,
+                          const float **logits)
+{
+    static float buffer[ROOM * 600];
+    status s = mixed_step(d, tokens, T, wanted, logits);
+    if (!s)
+        memcpy(buffer, *logits, wanted * 600 * sizeof *buffer);
+    *logits = buffer;
+    return s;
+}
+
+static bool has_far_id(const int *tokens, size_t T)
+{
+    for (size_t i = 0; i < T; i++)
+        if (tokens[i] > 605 || tokens[i] < -5)
+            return true;
+    return false;
 }
 
 static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const float **logits)
@@ -212,12 +278,14 @@ static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const
     if (T == 0 || T >= ROOM || wanted == 0 || wanted > T ||
         kvcache_decoder.step(d->inner, tokens, T, wanted, logits)) {
         d->trusting = broken->refused_is_seen;
-        return broken->anything_goes ? kvcache_decoder.step(d->inner, nothing, 1, 1, logits)
-                                     : "refused";
+        const bool far = broken->far_ids && T > 0 && T < ROOM && has_far_id(tokens, T);
+        return broken->anything_goes || far ? kvcache_decoder.step(d->inner, nothing, 1, 1, logits)
+                                            : "refused";
     }
     if (broken->old_logits && T == before && wanted == 1)
         return kvcache_decoder.step(d->inner, seen(d), T, wanted, logits);
-    return mixed_step(d, tokens, T, wanted, logits);
+    return broken->one_buffer ? shared_step(d, tokens, T, wanted, logits)
+                              : mixed_step(d, tokens, T, wanted, logits);
 }
 
 static void reset(decoder *d)
@@ -378,7 +446,7 @@ Test(walk, prints_a_program_that_a_test_can_have)
                     {.T = 1, .wanted = 1, .ids = ids, .decoder = 1, .reset = true}};
     const subject by = {.api = &kvcache_decoder,
                         .kv = {.keep = KV_WINDOW, .recent = 8, .form = KV_F16}};
-    const way w = {.by = &by, .T_max = 40, .decoders = 2, .moves = moves, .n = 4};
+    const way w = {.by = &by, .T_max = 40, .T_other = 30, .decoders = 2, .moves = moves, .n = 4};
     const outcome o = {
         .fault = FAULT_LOGITS, .position = 2, .index = 7, .got = 1, .expected = 2, .differing = 3};
     char *text;
@@ -386,15 +454,16 @@ Test(walk, prints_a_program_that_a_test_can_have)
     FILE *f = open_memstream(&text, &n);
     program_print(&w, &o, f);
     fclose(f);
-    cr_assert_str_eq(text, "    decoder_options o = {.T_max = 40};\n"
+    cr_assert_str_eq(text, "    decoder_options o = {.T_max = 40}, p = {.T_max = 30};\n"
                            "    kv_parse(\"window:8,f16\", &o.kv);\n"
+                           "    p.kv = o.kv;\n"
                            "    api->create(m, &o, &a);\n"
                            "    api->step(a, (int[]){0, 1}, 2, 1, &logits);\n"
                            "    api->step(a, (int[]){0, 1, 2}, 3, 0, &logits); // to be refused\n"
                            "    api->destroy(a);\n"
                            "    api->create(m, &o, &a);\n"
                            "    api->step(a, (int[]){0, 1, 2}, 3, 2, &logits);\n"
-                           "    api->create(m, &o, &b);\n"
+                           "    api->create(m, &p, &b);\n"
                            "    api->reset(b);\n"
                            "    api->step(b, (int[]){0}, 1, 1, &logits);\n"
                            "    // row 2, logit 7 is 1,\n"
