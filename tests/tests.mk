@@ -6,7 +6,7 @@ $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled
+MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled flickering
 # Plug-ins that tests/verify/plugin.c looks at: some that must be refused, and chapter 7's template
 # and solution.
 PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution $(MISTAKES))
@@ -23,6 +23,7 @@ no-own-key := s/keys = t + 1;/keys = t;/
 short-length := s/d->length = T;/d->length = T - 1;/
 never-counted := /d->length = T;/d
 unscaled := s,1.0f / sqrtf((float)D),1.0f / sqrtf((float)D) * sqrtf((float)D),
+flickering := s/rowops_layer_norm(\&w->ln1, /static unsigned calls; if (++calls % 13 == 0) a->x.at[0] += 0.5f; &/
 $(BUILD)/plugins/%.so: $(BUILD)/plugins/%.c $(BUILD)/pic/parts.a
 	$(COMPILE) $(PLUGIN) -MF $(@:.so=.d) -shared -o $@ $^ -lm
 $(MISTAKES:%=$(BUILD)/plugins/%.c): $(BUILD)/plugins/%.c: $(BUILD)/plugins/solution.c tests/tests.mk

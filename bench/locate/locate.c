@@ -208,6 +208,7 @@ static status look_at_values(size_t D, trace_row *expected, trace_row *got, loca
 static void count_elements(location *l, const trace_row *expected, const trace_row *got)
 {
     l->n = got->n;
+    l->expected_n = expected->n;
     l->apart =
         got->n == expected->n ? locate_apart(expected->values, got->values, got->n) : INFINITY;
     for (size_t i = 0; i < got->n && i < expected->n; i++)
@@ -417,7 +418,36 @@ static status locate_between(trace *judge, const subject *by, trace *tested, loc
         snprintf(out->evidence, sizeof out->evidence,
                  "of %zu rows whose logits were asked for %zu were computed", failing->wanted,
                  tested->rows);
-    location_suspect(out);
+    return s;
+}
+
+// Whether a run has returned the right logits, though it was made because they are wrong.
+static bool is_right_now(const trace *judge, const trace *tested)
+{
+    bool any = false;
+    for (size_t t = 0; t < judge->T; t++) {
+        any = any || tested->logits[t];
+        if (tested->logits[t] && judge->logits[t] != tested->logits[t])
+            return false;
+    }
+    return any;
+}
+
+// Makes the calls once more, and looks whether they go wrong in the same place.
+static status look_again(const trace *judge, location *l)
+{
+    trace again = {0};
+    place at = {0};
+    status s = trace_create(judge->m, l->context, false, &again);
+    if (!s)
+        s = trace_run(&again, l->path, l->failing, NULL, NULL, 0);
+    l->changing =
+        !s && (!find_first(judge, &again, &at) || at.position != l->at.position ||
+               at.layer != l->at.layer || at.head != l->at.head || at.stage != l->at.stage);
+    if (l->changing)
+        snprintf(l->evidence, sizeof l->evidence,
+                 "the same calls, made again, do not go wrong here");
+    trace_free(&again);
     return s;
 }
 
@@ -436,6 +466,14 @@ status locate(const model *m, const subject *judge, const way *w, size_t failing
         s = trace_create(m, out->context, false, &got);
     if (!s)
         s = locate_between(&expected, judge, &got, out);
+    if (!s && out->found && out->pattern != PATTERN_BEYOND)
+        s = look_again(&expected, out);
+    else if (!s && !out->found && !out->idle && logits_apart > 0 && is_right_now(&expected, &got)) {
+        out->changing = true;
+        snprintf(out->evidence, sizeof out->evidence,
+                 "the same calls, made again, do not go wrong");
+    }
+    location_suspect(out);
     trace_free(&expected);
     trace_free(&got);
     return s;

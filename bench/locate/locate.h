@@ -36,9 +36,10 @@ typedef struct location {
     place at;
     size_t element; // the first that differs in this row
     float expected, got;
-    size_t n, differing; // elements of the row, and how many of them differ
-    double apart;        // their largest difference, as a share of the row's largest element
-    double logits_apart; // the same of the failing context's logits; 0 where they agree
+    size_t n, expected_n; // elements of the row, and how many there should be
+    size_t differing;     // how many of them differ
+    double apart;         // their largest difference, as a share of the row's largest element
+    double logits_apart;  // the same of the failing context's logits; 0 where they agree
     size_t heads, positions,
         from_on; // heads of the same row that differ; positions at which the stage differs; those
                  // from here on
@@ -47,6 +48,7 @@ typedef struct location {
     located kind;
     const char *suspects; // classic bugs that look like this
     char evidence[160];   // what was seen of it, as a sentence; or empty
+    bool changing;        // the same calls, made again, go wrong elsewhere or not at all
     bool late;            // stored one slot behind its own
     bool shifted;         // positions are off by the same in all rows,
     bool restarts;        // or start from 0 again

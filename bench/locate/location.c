@@ -7,6 +7,9 @@
 #include "common/base/format.h"
 #include "common/number/numeric.h"
 
+// Rows that differ by less of their largest number hold the same numbers in another form.
+static const double SIMILAR = 0.1;
+
 static bool is_stored(int s)
 {
     return s == STORED_K || s == STORED_V || s == STAGE_STORED_K || s == STAGE_STORED_V;
@@ -66,12 +69,21 @@ static const char *suspects(const location *l)
                          "to the compiler, "
                          "or another exp",
     };
+    const bool narrow = l->path->by->kv.form != KV_F32;
+    if (l->changing)
+        return "not repeatable: memory that was never written, a race, the time or a generator of "
+               "random numbers";
     if (l->idle)
         return "all T rows reused: the last ones are to be computed again, for their logits";
     if (l->path->decoders == 2 && is_stored(l->at.stage) && l->pattern == PATTERN_OTHER)
         return shared;
     if (l->at.stage == STAGE_SEES && l->path->by->kv.keep == KV_HEAVY)
         return suspects_of_eviction(l);
+    if (is_stored(l->at.stage) && narrow && l->pattern == PATTERN_OTHER && l->apart <= SIMILAR)
+        return "a scale or a rounding on one side: numbers written by one rule and read by another";
+    if (l->pattern == PATTERN_LENGTH && l->path->by->kv.keep == KV_WINDOW)
+        return l->n > l->expected_n ? "a window that is too long: a row that should have left it"
+                                    : "a window that is too short: a row has left it too early";
     if (l->late)
         return "V or K stored one slot too late";
     const char *known = is_stored(l->at.stage) ? stored[l->pattern] : anywhere[l->pattern];
@@ -193,7 +205,7 @@ void location_print(const location *l, FILE *f)
         fprintf(f, "  pattern: %s\n", PATTERN_NAMES[l->pattern]);
         print_extent(l, f);
     }
-    if (l->found || l->idle)
+    if (l->found || l->idle || l->changing)
         format_wrapped(f, "  looks like:", 4, l->suspects);
     else
         format_wrapped(f, " ", 4, "the decoder shows too few of its stages to say more");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/base/size.h"
 
 // The slots of a layer: rows that stand alone, and rows of each head, in the order of computation.
 static const struct {
@@ -81,7 +82,8 @@ status trace_create(const model *m, size_t T, bool judge, trace *out)
         (trace){.m = m, .T = T, .judge = judge, .slots = m->config.L * layer_slots(&m->config) + 3};
     out->digest = memory_array(T * out->slots, sizeof *out->digest);
     out->drafted = memory_array(T, sizeof *out->drafted);
-    if (out->digest && out->drafted)
+    out->logits = memory_array(T, sizeof *out->logits);
+    if (out->digest && out->drafted && out->logits)
         return NULL;
     trace_free(out);
     return memory_failed("the trace of a run");
@@ -91,6 +93,7 @@ void trace_free(trace *t)
 {
     memory_free(t->digest);
     memory_free(t->drafted);
+    memory_free(t->logits);
     *t = (trace){0};
 }
 
@@ -165,7 +168,7 @@ static status renew(trace *t, const way *w, size_t last, size_t which, decoder *
     if (d[which])
         w->by->api->destroy(d[which]);
     d[which] = NULL;
-    status s = subject_create(w->by, t->m, w->T_max, &d[which]);
+    status s = subject_create(w->by, t->m, ways_room(w, which), &d[which]);
     if (!s && which == w->moves[last].decoder && w->by->api->observe)
         w->by->api->observe(d[which], watch, t);
     return s;
@@ -175,10 +178,11 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
 {
     int *room = memory_array(w->T_max, sizeof *room);
     status s = room ? NULL : memory_failed("the tokens");
+    const size_t V = t->m->config.V;
     const float *logits;
     for (size_t i = 0; !s && i <= last; i++) {
         const move *m = &w->moves[i];
-        const int *ids = ways_ids(m, t->m->config.V, room);
+        const int *ids = ways_ids(m, V, room);
         t->kept = m->kept;
         t->end = m->T;
         t->rows = 0;
@@ -188,6 +192,9 @@ static status make_moves(trace *t, const way *w, size_t last, decoder *d[2])
             w->by->api->reset(d[m->decoder]);
         if (!s)
             s = w->by->api->step(d[m->decoder], ids, m->T, m->wanted, &logits);
+        for (size_t r = 0; !s && i == last && r < m->wanted; r++)
+            if (m->T - m->wanted + r < size_min(t->T, m->kept))
+                t->logits[m->T - m->wanted + r] = digest_of(logits + r * V, V);
         if (m->refused)
             s = NULL;
     }

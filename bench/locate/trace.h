@@ -36,6 +36,7 @@ typedef struct trace {
     size_t T, slots;  // rows of one position
     uint64_t *digest; // (T, slots); 0: not computed, or not shown
     bool *drafted;    // (T): the position was last computed from a draft's token
+    uint64_t *logits; // (T): digests of the rows of logits that the last move returned; 0: none
     bool judge;       // what a cache should hold follows from k and v
     size_t beyond; // 1 + a position at or behind the end of the sequence that was computed; 0: none
     size_t rows;   // embedded in the move at hand; after a run, in its last

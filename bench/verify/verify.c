@@ -173,7 +173,7 @@ static void print_program(const walk *w, const way *program, FILE *f)
     if (w->repeats)
         fprintf(f, "; this is enough:\n");
     else
-        fprintf(f, ", but not again with the same calls: not repeatable\n");
+        fprintf(f, ",\n  but not again with the same calls: not repeatable\n");
     if (w->repeats)
         program_print(program, &w->found, f);
 }
@@ -316,14 +316,16 @@ static status report(verification *v, bool json, bool work, bool *passed)
     v->weights_changed = plugin_weights_changed(v->m);
     *passed = !f && !v->weights_changed && v->walked.found.fault == FAULT_NONE && !v->lengths[0] &&
               !plugin_complaint() && (!work || verification_work(v) <= 1);
-    if (f)
+    // What does not go wrong again cannot be located.
+    const bool repeats = f && (w != RANDOM_WALK || v->walked.repeats);
+    if (repeats)
         s = locate(v->m, v->judge, &v->ways[w], f->move, f == &v->logits[w] ? f->apart : 0, &l);
     if (s)
         return s;
     if (json)
-        return print_json(v, *passed, f ? &l : NULL);
+        return print_json(v, *passed, repeats ? &l : NULL);
     print_report(v, *passed);
-    print_findings(v, w, f, f ? &l : NULL);
+    print_findings(v, w, f, repeats ? &l : NULL);
     return NULL;
 }
 

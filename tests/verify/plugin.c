@@ -236,6 +236,8 @@ Test(plugin, students_mistakes_are_told_as_what_they_are)
                 (const char *const[]){"rows are held wrongly", "length: layer 0 holds 1 row, not 2",
                                       "looks like: a length that is one too few, in all layers",
                                       NULL});
+    expect_told("flickering", (const char *const[]){"the same calls, made again, do not go wrong",
+                                                    "looks like: not repeatable", NULL});
     expect_told("all-reused", (const char *const[]){"logits were asked for", "all T rows reused",
                                                     "where: after rollbacks", NULL});
 }
