@@ -1,4 +1,4 @@
-// One flag, set by the handler of each signal that asks for an end.
+// The last signal, noted by the handler of each signal that asks for an end.
 #include "bench/base/interrupt.h"
 
 #include <signal.h>
@@ -11,8 +11,7 @@ static struct sigaction before[ENDING];
 
 static void ask(int signal_number)
 {
-    (void)signal_number;
-    asked = 1;
+    asked = signal_number;
 }
 
 void interrupt_catch(void)
@@ -36,4 +35,9 @@ void interrupt_release(void)
 bool interrupt_asked(void)
 {
     return asked != 0;
+}
+
+int interrupt_exit_code(void)
+{
+    return 128 + (int)asked;
 }

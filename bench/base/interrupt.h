@@ -9,7 +9,9 @@
 void interrupt_catch(void);
 void interrupt_release(void);
 
-// Whether one came since interrupt_catch.
+// Whether one came since interrupt_catch; and what the program then exits with, 128 and its number,
+// as a shell has it.
 bool interrupt_asked(void);
+int interrupt_exit_code(void);
 
 #endif

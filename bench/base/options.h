@@ -10,7 +10,7 @@
 #include "common/base/status.h"
 #include "common/model/model.h"
 
-enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+enum { EXIT_USAGE = 2 };
 
 // GPT-2 124M's shape with nothing to download: what speed is measured on.
 #define BENCH_MODEL "synthetic:124M"

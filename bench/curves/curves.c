@@ -293,7 +293,7 @@ static status run_experiment(const experiment *e, const bench_options *o, const 
     *l = (lab){.what = e, .o = o, .budget_s = share * e->budget_s};
     snprintf(l->dir, sizeof l->dir, "%s", dir);
     status failed = run(l);
-    *exit_code = !failed && l->rounds.partial ? EXIT_INTERRUPTED : l->exit_code;
+    *exit_code = !failed && l->rounds.partial ? interrupt_exit_code() : l->exit_code;
     release(l);
     memory_free(l);
     return failed;

@@ -493,6 +493,6 @@ status race_command(int argc, char **argv, int *exit_code)
         disturbance_warn_throttled(before);
     release(&r);
     if (!failed && r.stopped)
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
     return failed;
 }

@@ -506,6 +506,6 @@ status rounds_measure(const rounds_job *job, const char *dir, const char *name, 
     if (!s)
         s = results_write(dir, summary, rounds_print_summary, out);
     if (!s && out->partial)
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
     return s;
 }

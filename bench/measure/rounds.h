@@ -93,8 +93,8 @@ estimate rounds_estimate(const rounds *r, size_t cell, size_t value);
 status rounds_print_summary(FILE *f, const void *what);
 
 // All of it for a job that needs no more: measures, as rounds_run says WHAT, and writes
-// DIR/NAME-samples.csv and DIR/NAME-summary.csv. *exit_code: EXIT_INTERRUPTED where Ctrl-C ended
-// it. rounds_close frees what there is, also after a failure.
+// DIR/NAME-samples.csv and DIR/NAME-summary.csv. *exit_code: that of the signal which ended it, if
+// one did (bench/base/interrupt.h). rounds_close frees what there is, also after a failure.
 status rounds_measure(const rounds_job *job, const char *dir, const char *name, const char *what,
                       rounds *out, int *exit_code);
 

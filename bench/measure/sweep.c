@@ -307,7 +307,7 @@ static status sweep_body(void *options, int *exit_code)
     if (!failed)
         failed = run(&s, exit_code);
     if (!failed && s.rounds.partial)
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
     release(&s);
     model_free(m);
     return failed;

@@ -129,7 +129,7 @@ static status measure(serve *s, int *exit_code)
     const bool interrupted = interrupt_asked();
     interrupt_release();
     if (interrupted)
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
     return failed || interrupted ? status_fail("%s", failed ? failed : "interrupted") : finish(s);
 }
 

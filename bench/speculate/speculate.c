@@ -261,7 +261,7 @@ static status measure(speculate_run *r, int *exit_code)
         failed = rounds_run(&r->rounds, "speculation");
     interrupt_release();
     if (!failed && r->rounds.partial) {
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
         return status_fail("interrupted: the samples so far are in %s/speculate-samples.csv",
                            r->dir);
     }

@@ -218,7 +218,7 @@ static status measure(strategies *s, int *exit_code)
     if (!failed)
         failed = finish(s);
     if (!failed && interrupt_asked())
-        *exit_code = EXIT_INTERRUPTED;
+        *exit_code = interrupt_exit_code();
     return failed;
 }
 

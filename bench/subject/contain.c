@@ -1,4 +1,5 @@
 // The child process in which a plug-in runs: what it prints, how it ends, and what ends it.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -6,8 +7,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __linux__
+#    include <sys/prctl.h>
+#endif
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,6 +97,76 @@ void plugin_call_ended(void)
     stderr = own_err;
 }
 
+// Children of a process, by their numbers.
+typedef struct children {
+    long pid[64];
+    size_t n;
+} children;
+
+#ifdef __linux__
+// Who the parent of a process is (proc(5)); 0: there is no such process.
+static long parent_of(const char *pid)
+{
+    char path[300], text[512];
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *name_end = strrchr(text, ')'); // "PID (NAME) STATE PARENT ..."
+    return name_end ? strtol(name_end + 4, NULL, 10) : 0;
+}
+
+// Those of this process, as far as there is room, but for `known` ones.
+static void list_children(const children *known, children *out)
+{
+    DIR *all = opendir("/proc");
+    out->n = 0;
+    for (const struct dirent *e; all && (e = readdir(all));) {
+        const long pid = strtol(e->d_name, NULL, 10);
+        bool is_new = pid > 0 && parent_of(e->d_name) == getpid();
+        for (size_t i = 0; known && i < known->n; i++)
+            is_new = is_new && known->pid[i] != pid;
+        if (is_new && out->n < sizeof out->pid / sizeof *out->pid)
+            out->pid[out->n++] = pid;
+    }
+    if (all)
+        closedir(all);
+}
+
+// From now on processes whose parent ends are left to this one, if they descend from it.
+static void adopt_descendants(bool adopts)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, adopts);
+}
+#else // without such means, they stay
+static void list_children(const children *known, children *out)
+{
+    (void)known;
+    out->n = 0;
+}
+
+static void adopt_descendants(bool adopts)
+{
+    (void)adopts;
+}
+#endif
+
+// Kills the children of this process, but for `known` ones, and what these leave to it, until there
+// are none: a plug-in may start processes of other groups and sessions.
+static void kill_children(const children *known)
+{
+    children found = {.n = 1};
+    for (int rounds = 0; found.n > 0 && rounds < 100; rounds++) {
+        list_children(known, &found);
+        for (size_t i = 0; i < found.n; i++) {
+            kill((pid_t)found.pid[i], SIGKILL);
+            waitpid((pid_t)found.pid[i], NULL, 0);
+        }
+    }
+}
+
 // Ends this process, and what it has started, when the parent is gone: nothing is ever written to
 // this pipe, so reading returns when the other end is closed, whatever closed it.
 static void *watch_parent(void *pipe_end)
@@ -99,26 +174,30 @@ static void *watch_parent(void *pipe_end)
     char nothing;
     while (read(*(int *)pipe_end, &nothing, 1) < 0 && errno == EINTR)
         continue;
+    kill_children(NULL);
     kill(0, SIGKILL);
+    kill(getpid(), SIGKILL); // which may have left its group
     return NULL;
 }
 
 // Descriptors 1 and 2, and the streams that stand on them, are the plug-in's and lead to its log;
-// stdout and stderr are the comparison's, except during a call. False if that cannot be had.
-static bool part_streams(void)
+// stdout and stderr are the comparison's, except during a call.
+static status part_streams(void)
 {
     const int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
     plugins_out = stdout;
     plugins_err = stderr;
     own_out = out < 0 ? NULL : fdopen(out, "w");
     own_err = err < 0 ? NULL : fdopen(err, "w");
-    if (!own_out || !own_err || dup2(plugins_log, STDOUT_FILENO) < 0 ||
-        dup2(plugins_log, STDERR_FILENO) < 0)
-        return false;
+    if (!own_out)
+        return status_fail("standard output: cannot be written: %s: open it, or write elsewhere",
+                           strerror(errno));
+    if (!own_err || dup2(plugins_log, STDOUT_FILENO) < 0 || dup2(plugins_log, STDERR_FILENO) < 0)
+        return status_fail("cannot set up the plug-in's process: %s", strerror(errno));
     setvbuf(own_err, NULL, _IONBF, 0);
     stdout = own_out;
     stderr = own_err;
-    return true;
+    return NULL;
 }
 
 static void run_child(plugin_body *body, void *argument, int alive[2])
@@ -128,9 +207,13 @@ static void run_child(plugin_body *body, void *argument, int alive[2])
     setpgid(0, 0); // with what it starts; the parent passes Ctrl-C on
     signal(SIGTTOU, SIG_IGN);
     close(alive[1]);
-    bool ready = pthread_create(&watcher, NULL, watch_parent, &alive[0]) == 0 && part_streams();
-    status s = ready ? body(argument, &exit_code)
-                     : status_fail("cannot set up the plug-in's process: %s", strerror(errno));
+    adopt_descendants(true);
+    status s = pthread_create(&watcher, NULL, watch_parent, &alive[0]) == 0
+                   ? part_streams()
+                   : status_fail("cannot set up the plug-in's process: %s", strerror(errno));
+    const bool ready = !s;
+    if (ready)
+        s = body(argument, &exit_code);
     const status written = ready ? streams_written() : NULL; // stdout is the comparison's here
     s = s ? s : written;
     if (s)
@@ -166,6 +249,13 @@ static bool is_over(uint64_t begin_ns, double seconds)
     return seconds > 0 && now > begin_ns && (double)(now - begin_ns) > seconds * 1e9;
 }
 
+// With its group, which it may have left.
+static void kill_child(void)
+{
+    kill(-child, SIGKILL);
+    kill(child, SIGKILL);
+}
+
 // Waits for the child; kills it when a call or the run takes too long, or when a signal that is to
 // end it has not. Returns what waitpid says of it.
 static int await(const plugin_limits *limits, bool *hung, bool *late)
@@ -182,7 +272,7 @@ static int await(const plugin_limits *limits, bool *hung, bool *late)
         *hung = *hung || (since && is_over(since, limits->call_s));
         *late = *late || is_over(begin_ns, limits->run_s);
         if (*hung || *late || (passed_on && passed_on != SIGINT && patience-- == 0))
-            kill(-child, SIGKILL);
+            kill_child();
         if (fstat(plugins_log, &log) == 0 && log.st_size > LOG_MOST && ftruncate(plugins_log, 0))
             *hung = true; // it would fill the disk
         nanosleep(&pause, NULL);
@@ -253,9 +343,12 @@ static status run_contained(plugin_body *body, void *argument, const plugin_limi
     struct sigaction before[ENDINGS];
     int alive[2];
     bool hung = false, late = false;
+    children known;
     if (pipe(alive) != 0)
         return status_fail("no pipe to the plug-in's process: %s", strerror(errno));
     fflush(NULL);
+    list_children(NULL, &known);
+    adopt_descendants(true);
     child = fork();
     if (child == 0)
         run_child(body, argument, alive);
@@ -268,6 +361,8 @@ static status run_contained(plugin_body *body, void *argument, const plugin_limi
     pass_signals_on(before);
     int result = await(limits, &hung, &late);
     kill(-child, SIGKILL);
+    kill_children(&known);
+    adopt_descendants(false);
     for (size_t i = 0; i < ENDINGS; i++)
         sigaction(ending[i], &before[i], NULL);
     close(alive[1]);

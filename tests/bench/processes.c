@@ -80,9 +80,37 @@ Test(processes, a_plug_in_ends_with_its_parent_whatever_kills_that)
     expect_end("KILL", 137);
 }
 
+Test(processes, a_plug_in_leaves_no_process_and_cannot_hide_in_another_group)
+{
+    cr_assert_eq(shell_run("PID=$D/pid VICE='starts a daemon' " VERIFY), 0);
+    cr_assert_eq(shell_run("test -s $D/pid && ! kill -0 $(cat $D/pid)"), 0, "a daemon is left");
+    cr_assert_eq(shell_run("VICE='leaves its group and hangs' " VERIFY "--timeout 1"), 1);
+    shell_expect_in("err", "the plug-in hangs");
+}
+
 Test(processes, ctrl_c_is_the_users_and_no_crash)
 {
     expect_end("INT", 130);
+}
+
+// What measures ends in good order, and says by which signal.
+Test(processes, what_measures_exits_with_the_signals_number)
+{
+    static const struct {
+        const char *name;
+        int code;
+    } signals[] = {{"INT", 130}, {"TERM", 143}, {"HUP", 129}};
+    for (size_t i = 0; i < 3; i++) {
+        char line[COMMAND];
+        snprintf(line, sizeof line,
+                 "env --default-signal=HUP,INT,TERM " BUILD_DIR "/tested/bench sweep " MODEL
+                 "-c 1,2 -n 100000 -o $D/%zu & p=$!\n"
+                 "for i in $(seq 100); do test -s $D/%zu/samples.csv && break; sleep 0.05; done\n"
+                 "kill -%s $p; wait $p",
+                 i, i, signals[i].name);
+        cr_assert_eq(shell_run(line), signals[i].code, "%s", signals[i].name);
+        shell_expect_in("out", "PARTIAL");
+    }
 }
 
 Test(processes, an_ignored_sigchld_is_no_hang)

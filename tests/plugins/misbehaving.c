@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/base/status.h"
 #include "common/decoder.h"
@@ -36,6 +37,22 @@ static status create(const model *m, const decoder_options *o, decoder **out)
     return s;
 }
 
+// A process of a session of its own, whose number goes to the file that PID names.
+static void start_daemon(void)
+{
+    if (fork() != 0)
+        return;
+    setsid();
+    if (fork() == 0) {
+        FILE *f = fopen(getenv("PID"), "w");
+        fprintf(f, "%ld\n", (long)getpid());
+        fclose(f);
+        for (;;)
+            pause();
+    }
+    _exit(0);
+}
+
 static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const float **logits)
 {
     status s = kvcache_decoder.step(d, tokens, T, wanted, logits);
@@ -48,6 +65,10 @@ static status step(decoder *d, const int *tokens, size_t T, size_t wanted, const
         raise(SIGSEGV);
     for (volatile bool hang = has_vice("hangs") && T == 2; hang;)
         ;
+    if (has_vice("starts a daemon") && T == 2 && steps < 20)
+        start_daemon();
+    while (has_vice("leaves its group and hangs") && T == 2)
+        setpgid(0, getpgid(getppid()));
     if (has_vice("exits"))
         exit(0);
     if (has_vice("fails") && T == 4)
