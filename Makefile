@@ -93,6 +93,11 @@ else
 ifneq ($(and $(filter mine,$(MAKECMDGOALS)),$(word 2,$(SRC))),)
 $(error mine: '$(SRC)' has a space in its name, which make splits: rename it)
 endif
+# And what a shell would not take as part of a name.
+SHELL_SIGNS := ' " ` & ; | < > ( ) * ? [ ] { } ! ~ \\
+ifneq ($(and $(filter mine,$(MAKECMDGOALS)),$(strip $(foreach sign,$(SHELL_SIGNS),$(findstring $(sign),$(SRC))))),)
+$(error mine: '$(SRC)' has one of $(SHELL_SIGNS) in its name, which a shell reads: rename it)
+endif
 # -Wno-pedantic: extensions such as _Float16 are the author's to choose.
 mine: $(PARTS) ## build your own decoder as a plug-in: SRC=path.c (SANITIZE=1: to see where it crashes)
 	@test -f '$(SRC)' || { echo "mine: '$(SRC)' is no file: name your decoder's, make mine SRC=path.c" >&2; exit 2; }

@@ -68,17 +68,17 @@ static const char *long_name(int letter)
 
 static status parse_whole(const char *text, uint64_t *out)
 {
-    return input_whole(text, strlen(text), UINT64_MAX, out)
+    return input_whole(text, strlen(text), INT64_MAX, out) // as JSON has it
                ? NULL
-               : status_fail("'%s' is not a whole number below 2^64", text);
+               : status_fail("'%s' is not a whole number below 2^63", text);
 }
 
-static status parse_seconds(const char *text, double *out)
+static status parse_positive(const char *text, double *out)
 {
     char *end = NULL;
     double value = strtod(text, &end);
     if (end == text || *end != '\0' || !isfinite(value) || value <= 0)
-        return status_fail("'%s' is not a number of seconds above 0", text);
+        return status_fail("'%s' is not a number above 0", text);
     *out = value;
     return NULL;
 }
@@ -114,7 +114,7 @@ static status take_value(size_t i, bench_options *o)
     case WHOLE:
         return parse_whole(optarg, at);
     case SECONDS:
-        return parse_seconds(optarg, at);
+        return parse_positive(optarg, at);
     case WEIGHTS:
         return model_parse_weights(optarg, at);
     case DECODER:

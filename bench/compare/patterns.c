@@ -226,16 +226,17 @@ static int count_levels(const double *x, size_t n, double *range)
 }
 
 // Whether each block of `block` numbers lies on a grid of its own, as blocks of 32 or heads of 64
-// with a scale each do. The roughest step and the most levels go into f.
+// with a scale each do; the last may be shorter, and says little if it is very short. The roughest
+// step and the most levels go into f.
 static bool is_integer(const double *x, size_t n, size_t block, patterns_finding *f)
 {
     int most = 0;
     double step = 0;
-    if (block < FEWEST || n % block)
+    if (block < FEWEST || n < block)
         return false;
-    for (size_t i = 0; i < n; i += block) {
+    for (size_t i = 0; i + FEWEST <= n; i += block) {
         double range;
-        const int levels = count_levels(x + i, block, &range);
+        const int levels = count_levels(x + i, block < n - i ? block : n - i, &range);
         if (levels == 0)
             return false;
         most = levels > most ? levels : most;
@@ -366,8 +367,12 @@ patterns_finding patterns_find(const double *expected, const double *got, size_t
     static bool (*const find[])(const double *, const double *, size_t, patterns_finding *) = {
         find_offset, find_probabilities, find_factor, find_precision};
     patterns_finding f = {0};
+    patterns_finding rounded = {0}; // to zeros, among others: these are no filling
     if (find_memory(expected, got, n, as_double, &f))
-        return f;
+        return f.bits == 0 && all_finite(expected, got, n) &&
+                       find_precision(expected, got, n, &rounded)
+                   ? rounded
+                   : f;
     for (size_t i = 0; i < sizeof find / sizeof *find && all_finite(expected, got, n); i++) {
         f = (patterns_finding){0};
         if (find[i](expected, got, n, &f))

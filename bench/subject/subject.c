@@ -1,6 +1,7 @@
 // Subjects read from text: NAME or FILE.so, and behind a colon a spec.
 #include "bench/subject/subject.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,7 +64,13 @@ static status open_file(const char *text, size_t length, subject *out)
     snprintf(file, sizeof file, "%.*s", (int)length, text);
     out->plugin = true;
     plugin_fill_memory();
-    return plugin_open(file, &out->api);
+    status s = plugin_open(file, &out->api);
+    for (const char *c = s ? "" : out->api->name; *c && !s; c++)
+        if (iscntrl((unsigned char)*c))
+            s = status_fail("%s: the plug-in's name has a control character, which would reach "
+                            "your terminal: name it in lockstep_decoder with letters",
+                            file);
+    return s;
 }
 
 // A file in memory costs the memory that it was to save: said once.

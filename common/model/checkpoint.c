@@ -1,6 +1,7 @@
 // The weights of a directory, one file or several, with one list of all tensors by name.
 #include "common/model/checkpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sha2.h>
 #include <stdio.h>
@@ -31,27 +32,47 @@ struct checkpoint {
 
 // ---- Which files ----
 
-// Weights in formats that are not read: where nothing else is there, that is said.
+static bool ends_so(const char *name, const char *end)
+{
+    const size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+// Weights in formats that are not read, by what their names end in; part of a model is none.
+static bool is_other_format(const char *name)
+{
+    static const char *const ENDS[] = {
+        ".bin",  ".bin.index.json", ".h5",     ".msgpack",
+        ".gguf", ".ggml",           ".pt",     ".pth",
+        ".ckpt", ".onnx",           ".tflite", "adapter_model.safetensors"};
+    for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++)
+        if (strcmp(name, ENDS[i]) == 0 || ends_so(name, ENDS[i]))
+            return true;
+    return false;
+}
+
+// Where nothing else is there, that is said: of the first by name.
 static status check_formats(const char *dir)
 {
-    static const char *const OTHERS[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
-                                         "tf_model.h5", "flax_model.msgpack",
-                                         "adapter_model.safetensors"};
-    for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
-        if (!file_exists(dir, WHOLE) && !file_exists(dir, INDEX) && file_exists(dir, OTHERS[i]))
-            return status_fail("%s: of weights only %s is there, and model.safetensors is read: "
-                               "load the model with transformers, and save it with "
-                               "save_pretrained(DIR, safe_serialization=True)",
-                               dir, OTHERS[i]);
-    return NULL;
+    char first[256] = "";
+    DIR *all = file_exists(dir, WHOLE) || file_exists(dir, INDEX) ? NULL : opendir(dir);
+    for (const struct dirent *e; all && (e = readdir(all));)
+        if (is_other_format(e->d_name) && (!*first || strcmp(e->d_name, first) < 0))
+            snprintf(first, sizeof first, "%s", e->d_name);
+    if (all)
+        closedir(all);
+    if (!*first)
+        return NULL;
+    return status_fail("%s: of weights only %s is there, and model.safetensors is read: load the "
+                       "model with transformers, and save it with save_pretrained(DIR, "
+                       "safe_serialization=True)",
+                       dir, first);
 }
 
 // A shard's name is that of a file beside the index, and leads nowhere else.
 static bool is_plain_name(const char *name)
 {
-    static const char end[] = ".safetensors";
-    const size_t n = name ? strlen(name) : 0, m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0 && *name != '.' && !strchr(name, '/');
+    return name && ends_so(name, ".safetensors") && *name != '.' && !strchr(name, '/');
 }
 
 static int by_shard_name(const void *a, const void *b)

@@ -242,12 +242,15 @@ static status read_header(safetensors *file)
         s = file_read_at(file->fd, file->path, 0, &header_bytes, LENGTH_BYTES);
     if (s)
         return s;
-    if (header_bytes < 2 || header_bytes > HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES)
-        return status_fail("%s: a header of %llu bytes does not fit a file of %llu (nor may it be "
-                           "longer than %d): it is cut off, or "
-                           "not a safetensors file: " AGAIN,
+    if (header_bytes < 2 || header_bytes > file_bytes - LENGTH_BYTES)
+        return status_fail("%s: a header of %llu bytes does not fit a file of %llu: it is cut off, "
+                           "or not a safetensors file: " AGAIN,
                            file->path, (unsigned long long)header_bytes,
-                           (unsigned long long)file_bytes, HEADER_BYTES);
+                           (unsigned long long)file_bytes);
+    if (header_bytes > HEADER_BYTES)
+        return status_fail("%s: a header of %llu bytes is longer than %d, the most that the format "
+                           "allows: " AGAIN,
+                           file->path, (unsigned long long)header_bytes, HEADER_BYTES);
     if (header_bytes > HEADER_READ)
         return status_fail("%s: a header of %llu bytes, where a GPT-2's has some 100 for each "
                            "tensor, and at most %d are read: save the model anew",

@@ -220,16 +220,25 @@ static status read_listed(source *from)
     return in_file(from, "added_tokens.json", s);
 }
 
-// What tokenizer_config.json says besides.
-static status read_config(source *from, tokenizer_rules *out)
+// Tokens that a text would begin or end with.
+static status check_adding(const source *from)
 {
     static const char *const ADDING[] = {"add_bos_token", "add_eos_token"};
-    const json_t *described = json_object_get(from->config, "added_tokens_decoder");
     for (size_t i = 0; i < sizeof ADDING / sizeof *ADDING; i++)
         if (json_is_true(json_object_get(from->config, ADDING[i])))
             return status_fail("%s/tokenizer_config.json: \"%s\" is true, but no token is added "
                                "here: give token ids (--ids)",
                                from->dir, ADDING[i]);
+    return NULL;
+}
+
+// What tokenizer_config.json says besides.
+static status read_config(source *from, tokenizer_rules *out)
+{
+    const json_t *described = json_object_get(from->config, "added_tokens_decoder");
+    status s = check_adding(from);
+    if (s)
+        return s;
     out->prefix_space = json_is_true(json_object_get(from->config, "add_prefix_space"));
     if (described)
         return read_described(from, described);
@@ -271,11 +280,37 @@ static status check_vocab_json(const source *from)
     return s;
 }
 
+// Whether tokenizer.json has this token with this id, as one that was added or in its vocabulary.
+static bool has_token(const source *from, const char *content, json_int_t id)
+{
+    const json_t *one;
+    size_t i;
+    json_array_foreach(
+        from->added, i,
+        one) if (json_integer_value(json_object_get(one, "id")) ==
+                 id) return strcmp(json_string_value(json_object_get(one, "content")), content) ==
+        0;
+    const json_t *known = json_object_get(from->ids, content);
+    return known && json_integer_value(known) == id;
+}
+
+// What tokenizer_config.json says beside tokenizer.json must be the same, or nothing.
 static status check_config(const source *from, const tokenizer_rules *out)
 {
     const json_t *said = json_object_get(from->config, "add_prefix_space");
-    if (!json_is_boolean(said) || json_is_true(said) == out->prefix_space)
-        return NULL;
+    json_t *described = json_object_get(from->config, "added_tokens_decoder"), *one;
+    const char *id;
+    status s = check_adding(from);
+    json_object_foreach(s ? NULL : described, id, one)
+    {
+        const char *content = json_string_value(json_object_get(one, "content"));
+        if (!content || !has_token(from, content, strtoll(id, NULL, 10)))
+            return status_fail("%s: tokenizer_config.json says that token %.20s is '%.40s', and "
+                               "tokenizer.json does not: fetch both again",
+                               from->dir, id, content ? content : "");
+    }
+    if (s || !json_is_boolean(said) || json_is_true(said) == out->prefix_space)
+        return s;
     return status_fail("%s: \"add_prefix_space\" is %s in tokenizer.json, and not so in "
                        "tokenizer_config.json: correct one of them",
                        from->dir, out->prefix_space ? "true" : "false");

@@ -80,6 +80,17 @@ Test(processes, a_plug_in_ends_with_its_parent_whatever_kills_that)
     expect_end("KILL", 137);
 }
 
+// The record is not the verdict.
+Test(processes, a_full_disk_for_the_record_is_a_note)
+{
+    cr_assert_eq(
+        shell_run("bash -c 'set -o pipefail; (trap \"\" XFSZ; ulimit -f 0; " BUILD_DIR
+                  "/tested/bench verify " MODEL "-c 1-4) 2>&1 | cat' | cat >$D/said; "
+                  "grep -q 'verdict: PASS' $D/said && grep -q 'note: what was found is not "
+                  "recorded: cannot write' $D/said && ! grep -e --out $D/said"),
+        0);
+}
+
 Test(processes, a_plug_in_leaves_no_process_and_cannot_hide_in_another_group)
 {
     cr_assert_eq(shell_run("PID=$D/pid VICE='starts a daemon' " VERIFY), 0);

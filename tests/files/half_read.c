@@ -475,6 +475,26 @@ Test(half_read, two_files_that_disagree)
     support_write(support_folder, "tokenizer_config.json", spaced, strlen(spaced));
     support_assert_refused(load_changed("version", "\"1.0\"", &t),
                            "add_prefix_space|false in tokenizer.json|tokenizer_config.json");
+    static const struct {
+        const char *config, *said; // NULL: nothing
+    } configs[] = {
+        {"{\"add_bos_token\": true}", "tokenizer_config.json|\"add_bos_token\" is true|--ids"},
+        {"{\"add_eos_token\": true}", "\"add_eos_token\" is true"},
+        {"{\"added_tokens_decoder\": {\"262\": {\"content\": \"<|endoftext|>\"}}}", NULL},
+        {"{\"added_tokens_decoder\": {\"262\": {\"content\": \"<|end|>\"}}}",
+         "token 262 is '<|end|>'|tokenizer.json does not"},
+        {"{\"added_tokens_decoder\": {\"300\": {\"content\": \"<|user|>\"}}}", "token 300"},
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        support_write(support_folder, "tokenizer_config.json", configs[i].config,
+                      strlen(configs[i].config));
+        const status s = load_changed("version", "\"1.0\"", &t);
+        if (configs[i].said)
+            support_assert_refused(s, configs[i].said);
+        else
+            tokenizer_free(t);
+        cr_assert(configs[i].said || !s, "%s", s);
+    }
 }
 
 // Beside vocab.json and merges.txt, what adds to them.

@@ -199,6 +199,8 @@ Test(text, a_plug_in_whose_name_has_a_space_is_refused_by_reason)
     make_mine(2, "my cache.c", "");
     expect_said("my cache.c' has a space in its name");
     expect_said("rename it");
+    make_mine(2, "my&id&cache.c", "");
+    expect_said("which a shell reads: rename it");
 }
 
 Test(text, a_plug_in_may_use_float16)

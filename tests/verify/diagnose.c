@@ -141,6 +141,14 @@ static void to_int8_by_32(float *b, const float *a, size_t r)
         quantize(b + i, 32, 127);
 }
 
+// So rough that many become zero, some side by side.
+static void to_int4_by_32(float *b, const float *a, size_t r)
+{
+    (void)a, (void)r;
+    for (size_t i = 0; i < COLUMNS; i += 32)
+        quantize(b + i, 32, 7);
+}
+
 static void to_int4(float *b, const float *a, size_t r)
 {
     (void)a, (void)r;
@@ -173,6 +181,30 @@ Test(diagnose, reduced_precision_is_named_by_its_quantum)
                  {to_int4, "is int4"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect(cases[i].how, VERDICT_BUG, "reduced precision", cases[i].parts);
+}
+
+// Zeros that come of rounding are no memory that somebody has cleared; and a row need not be whole
+// blocks.
+Test(diagnose, blocks_that_are_rounded_to_zeros_and_parts_of_them_are_reduced_precision)
+{
+    float x[COLUMNS];
+    double expected[COLUMNS], got[COLUMNS], room[2 * COLUMNS];
+    EACH x[i] = (float)noise(i, 7) * (i % 32 == 5 ? 9 : 1);
+    EACH expected[i] = (double)x[i];
+    to_int4_by_32(x, x, 0);
+    EACH got[i] = (double)x[i];
+    size_t run = 0, longest = 0;
+    EACH
+    {
+        run = got[i] == 0 ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    cr_assert_geq(longest, 4, "no four zeros side by side");
+    for (size_t n = COLUMNS; n > COLUMNS - 32; n -= 5) {
+        const patterns_finding f = patterns_find(expected, got, n, false, room);
+        cr_assert_str_eq(patterns_name(f.kind), "reduced precision", "%zu numbers", n);
+        cr_assert_str_eq(f.format, "int4", "%zu numbers", n);
+    }
 }
 
 Test(diagnose, rounded_is_not_called_truncated)
