@@ -153,9 +153,9 @@ static status plan_chunks(way *w, size_t chunk, size_t last)
 
 // At each chosen context: new tokens with drafts behind them in one step, of which all drafts are
 // taken back; drafts alone, of which the first two are replaced; the same call again (nothing left
-// to evaluate but the last token), and for more rows than are new; and a shorter text. Before that, another text and straight back;
-// behind it, another text and a reset. Of drafts, and of a text that is held
-// already, several rows are asked for.
+// to evaluate but the last token), and for more rows than are new; and a shorter text. Before that,
+// another text and straight back; behind it, another text and a reset. Of drafts, and of a text
+// that is held already, several rows are asked for.
 static status plan_rollbacks(way *w, const size_t *chosen, size_t n, size_t last)
 {
     status s = draft(w, 0, least(20, last), 1);
