@@ -6,7 +6,8 @@ $(BUILD)/pic/parts.a: $(PARTS) $(BUILD)/pic/kvcache/decoder.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled flickering
+MISTAKES := restarts off-by-one one-slot-late all-reused no-own-key short-length never-counted unscaled flickering \
+    counts-refused few-bytes drops-all
 # Plug-ins that tests/verify/plugin.c looks at: some that must be refused, and chapter 7's template
 # and solution.
 PLUGINS := $(patsubst %,$(BUILD)/plugins/%.so,misbehaving another-version first-version under-another-name without-reset called-naive template solution $(MISTAKES))
@@ -23,6 +24,9 @@ no-own-key := s/keys = t + 1;/keys = t;/
 short-length := s/d->length = T;/d->length = T - 1;/
 never-counted := /d->length = T;/d
 unscaled := s,1.0f / sqrtf((float)D),1.0f / sqrtf((float)D) * sqrtf((float)D),
+counts-refused := s/    tap tap;/    tap tap; size_t shown;/; s/    status s = decoder_check/    d->shown = T; &/; s/    d->length = 0;/    d->length = d->shown = 0;/; s/t < d->length;/t < d->shown;/
+few-bytes := s/    return 2 [*] .*/    return d != NULL;/
+drops-all := s/    return t;/    return t < d->length \&\& t < T - wanted ? 0 : t;/
 flickering := s/rowops_layer_norm(\&w->ln1, /static unsigned calls; if (++calls % 13 == 0) a->x.at[0] += 0.5f; &/
 $(BUILD)/plugins/%.so: $(BUILD)/plugins/%.c $(BUILD)/pic/parts.a
 	$(COMPILE) $(PLUGIN) -MF $(@:.so=.d) -shared -o $@ $^ -lm

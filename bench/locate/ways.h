@@ -65,7 +65,7 @@ enum {
 };
 
 // Fills all ways for these ascending contexts. `judge` recomputes each of them alone, or under a
-// spec that is not plain a few; `tested` reaches them, and what lies between, in ten ways.
+// spec that is not plain a few; `tested` reaches them, and what lies between, in the others.
 // The random walk is left empty. ways_free frees what there is, also after a failure.
 status ways_plan(const subject *judge, const subject *tested, const size_t *contexts, size_t n,
                  way ways[WAYS]);

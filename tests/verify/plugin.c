@@ -236,10 +236,24 @@ Test(plugin, students_mistakes_are_told_as_what_they_are)
                 (const char *const[]){"rows are held wrongly", "length: layer 0 holds 1 row, not 2",
                                       "looks like: a length that is one too few, in all layers",
                                       NULL});
+    expect_told("counts-refused", (const char *const[]){"rows are held wrongly",
+                                                        "after a step that was refused", NULL});
+    expect_told("few-bytes", (const char *const[]){"rows are held wrongly", "bytes: 1 rows of keys",
+                                                   "and bytes says 1", NULL});
     expect_told("flickering", (const char *const[]){"the same calls, made again, do not go wrong",
                                                     "looks like: not repeatable", NULL});
     expect_told("all-reused", (const char *const[]){"logits were asked for", "all T rows reused",
                                                     "where: after rollbacks", NULL});
+}
+
+// Right in every bit, but each edit costs the whole text.
+Test(plugin, rows_that_are_dropped_without_need_are_counted)
+{
+    cr_assert_eq(run(VERIFY "-c 1-24 --decoder " PLUGINS "/drops-all.so"), 0);
+    expect_in_report("verdict: PASS");
+    expect_in_report("it drops more than has changed");
+    cr_assert_eq(run(VERIFY "-c 1-24 --work --decoder " PLUGINS "/drops-all.so"), 1);
+    expect_in_report("verdict: FAIL");
 }
 
 // A table that shows a cache which is never said to hold a row.

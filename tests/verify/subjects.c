@@ -45,6 +45,17 @@ Test(subjects, verify_judges_each_under_its_own_spec)
     cr_assert_eq(times(r.out, " 140 computed, 140 needed"), 4, "%s", r.out);
 }
 
+// Where a way has no step, there is nothing to look at behind it.
+Test(subjects, verify_takes_a_single_token)
+{
+    static const char *const models[] = {MODEL, "synthetic:L=1,C=16,H=1,T=1,V=2"};
+    for (size_t i = 0; i < 2; i++) {
+        const command_run r = RUN(verify_command, "verify", "-m", models[i], "-c", "1", "-d",
+                                  "kvcache", "-d", "naive", "--kv", "window:1");
+        assert_says(&r, 0, "verdict: PASS: 0 of 3 decoders differ");
+    }
+}
+
 Test(subjects, verify_says_that_a_cache_never_hits)
 {
     const char *const never = "but 820 rows were computed one by one where 40 were needed: this "
