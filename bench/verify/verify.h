@@ -4,8 +4,8 @@
 
 #include "bench/base/options.h"
 
-// `bench verify`: reaches every context in each of the ways of bench/locate/ways.h, and compares all
-// logits, keys and values bit for bit.
+// `bench verify`: reaches every context in each of the ways of bench/locate/ways.h, and compares
+// all logits, keys and values bit for bit.
 command verify_command;
 
 #endif
