@@ -78,7 +78,7 @@ static const char *list_below(const size_t *contexts, size_t n, size_t limit, ch
 static const struct effort {
     double verify_embedded, verify, sweep;
     double least_s; // the sweep's budget
-} effort_full = {590, 76, 53, 120}, effort_quick = {5, 6, 6, 0};
+} effort_full = {1000, 200, 53, 120}, effort_quick = {5, 6, 6, 0};
 
 static double prefill_s(const config *c, double flops)
 {
