@@ -17,7 +17,7 @@ show_bug() { # PATCH
     printf '\n```diff\n'
     sed '1,/^---/d' "$1" | grep '^[-+]' | grep -v '^+++ '
     printf '```\n\n'
-    sed -n -e 's/ (notes[^)]*)//' -e '/^length: /,$p' -e '/^located: /,$p' "$report" | grep -v '^  more: ' | sed 's/^/    /'
+    sed -n -E -e 's/ \(notes[^)]*\)//' -e '/^(length|located): /,$p' "$report" | grep -v '^  more: ' | sed 's/^/    /'
     echo
     sed -n 's/^Because: \(.*\)$/The prediction named another place: \1/p' "$1" | wrap
 }

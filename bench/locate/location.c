@@ -79,7 +79,10 @@ static const char *suspects(const location *l)
         return shared;
     if (l->at.stage == STAGE_SEES && l->path->by->kv.keep == KV_HEAVY)
         return suspects_of_eviction(l);
-    if (is_stored(l->at.stage) && narrow && l->pattern == PATTERN_OTHER && l->apart <= SIMILAR)
+    const bool taken_back =
+        strcmp(l->path->name, "after rollbacks") == 0 || strcmp(l->path->name, "after edits") == 0;
+    if (is_stored(l->at.stage) && narrow && !taken_back && l->pattern == PATTERN_OTHER &&
+        l->apart <= SIMILAR)
         return "a scale or a rounding on one side: numbers written by one rule and read by another";
     if (l->pattern == PATTERN_LENGTH && l->path->by->kv.keep == KV_WINDOW)
         return l->n > l->expected_n ? "a window that is too long: a row that should have left it"
