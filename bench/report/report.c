@@ -391,9 +391,8 @@ static void print_command(FILE *f, const measured *m)
     fprintf(f, "build/bench %s%s", m->curve ? "curves " : "", m->name);
     if (m->curve && own && !*own)
         own = model_default() + sizeof SOURCE_DIR;
-    if (name && (!m->curve || own) && (!own || strcmp(name, own) != 0)) {
+    if (name && (!m->curve || own) && (!own || strcmp(name, own) != 0))
         bench_options_print_model(f, name);
-    }
     if (n > 0 && !are_usual(m, x, n))
         for (size_t i = 0; i < n; i++)
             fprintf(f, "%s%.0f", i == 0 ? " -c " : ",", x[i]);
