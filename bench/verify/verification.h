@@ -36,7 +36,7 @@ typedef struct verification {
     walk walked;            // what goes wrong in it besides logits is in walked.found.fault
     uint64_t rows_computed; // by the subject, one by one; 0 where it does not show them
     uint64_t rows_edited;   // the same after edits, and how many there had to be; 0 as well under a
-    uint64_t rows_changed;  // spec by which rows that are taken back may be gone
+    uint64_t rows_changed;  // spec by which rows are gone when others behind them are taken back
     task *tasks;
     size_t n_tasks;
     progress bar;

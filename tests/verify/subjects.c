@@ -56,6 +56,19 @@ Test(subjects, verify_takes_a_single_token)
     }
 }
 
+// After an edit a decoder computes what has changed, and no more: but for a window, and for groups
+// that are rounded together, which have to be made anew.
+Test(subjects, verify_counts_work_after_edits_where_rows_stay)
+{
+    static const char *const specs[] = {"all", "q8", "kivi4:16", "window:8+3"};
+    for (size_t i = 0; i < 4; i++) {
+        const command_run r =
+            RUN(verify_command, "verify", "-m", MODEL, "-c", "1-40", "--work", "--kv", specs[i]);
+        assert_says(&r, 0, "verdict: PASS");
+        cr_assert_eq(strstr(r.out, "rows, after edits") != NULL, i < 2, "%s: %s", specs[i], r.out);
+    }
+}
+
 Test(subjects, verify_says_that_a_cache_never_hits)
 {
     const char *const never = "but 820 rows were computed one by one where 40 were needed: this "
