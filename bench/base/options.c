@@ -205,10 +205,10 @@ status bench_options_enough_samples(const bench_options *o, int *exit_code)
 
 void bench_options_print_model(FILE *f, const char *label)
 {
-    const size_t n = strlen(label), suffix = sizeof MODEL_ROUNDED - 1;
-    const bool rounded = n > suffix && strcmp(label + n - suffix, MODEL_ROUNDED) == 0;
+    size_t n;
+    const bool rounded = input_ends_in(label, MODEL_ROUNDED, &n);
     char name[FILE_PATH_SIZE];
-    snprintf(name, sizeof name, "%.*s", (int)(rounded ? n - suffix : n), label);
+    snprintf(name, sizeof name, "%.*s", (int)n, label);
     fputs(" -m ", f);
     format_word(f, name);
     if (rounded)

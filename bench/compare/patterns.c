@@ -368,11 +368,10 @@ patterns_finding patterns_find(const double *expected, const double *got, size_t
         find_offset, find_probabilities, find_factor, find_precision};
     patterns_finding f = {0};
     patterns_finding rounded = {0}; // to zeros, among others: these are no filling
-    if (find_memory(expected, got, n, as_double, &f))
-        return f.bits == 0 && all_finite(expected, got, n) &&
-                       find_precision(expected, got, n, &rounded)
-                   ? rounded
-                   : f;
+    if (find_memory(expected, got, n, as_double, &f)) {
+        const bool zeros = f.bits == 0 && all_finite(expected, got, n);
+        return zeros && find_precision(expected, got, n, &rounded) ? rounded : f;
+    }
     for (size_t i = 0; i < sizeof find / sizeof *find && all_finite(expected, got, n); i++) {
         f = (patterns_finding){0};
         if (find[i](expected, got, n, &f))

@@ -15,6 +15,11 @@ static bool is_stored(int s)
     return s == STORED_K || s == STORED_V || s == STAGE_STORED_K || s == STAGE_STORED_V;
 }
 
+static bool is_reached(const location *l, const char *name)
+{
+    return strcmp(l->path->name, name) == 0;
+}
+
 // Bugs of an eviction, by the positions that a row sees though they should have gone. Where the
 // row before it is the one that went, all differ from there to the row's own, which is the last.
 static const char *suspects_of_eviction(const location *l)
@@ -22,7 +27,7 @@ static const char *suspects_of_eviction(const location *l)
     if (l->pattern != PATTERN_LENGTH && l->element + l->differing + 1 == l->n)
         return "the newest row evicted at once: its score has had no time to grow, which is why "
                "the last R stay";
-    if (strcmp(l->path->name, "after rollbacks") == 0)
+    if (is_reached(l, "after rollbacks"))
         return "a rollback that did not bring back who had left, or the scores: a journal that is "
                "too short";
     if (l->pattern == PATTERN_LENGTH)
@@ -31,11 +36,25 @@ static const char *suspects_of_eviction(const location *l)
            "or of equal scores the higher position";
 }
 
-// Classic bugs by where they are first seen and what that looks like (notes/06-bugs.md).
-static const char *suspects(const location *l)
+// Bugs of a spec: of the rows that it keeps, and of their form. NULL: none of these.
+static const char *suspects_of_spec(const location *l)
 {
-    static const char shared[] =
-        "static or global state, which two decoders share: a row of one overwritten by the other";
+    const kv_spec *spec = &l->path->by->kv;
+    const bool taken_back = is_reached(l, "after rollbacks") || is_reached(l, "after edits");
+    if (l->at.stage == STAGE_SEES && spec->keep == KV_HEAVY)
+        return suspects_of_eviction(l);
+    if (is_stored(l->at.stage) && spec->form != KV_F32 && !taken_back &&
+        l->pattern == PATTERN_OTHER && l->apart <= SIMILAR)
+        return "a scale or a rounding on one side: numbers written by one rule and read by another";
+    if (l->pattern == PATTERN_LENGTH && spec->keep == KV_WINDOW)
+        return l->n > l->expected_n ? "a window that is too long: a row that should have left it"
+                                    : "a window that is too short: a row has left it too early";
+    return NULL;
+}
+
+// Bugs by what the difference looks like. NULL: it says nothing here.
+static const char *suspects_of_pattern(const location *l)
+{
     static const char *const stored[PATTERNS] = {
         [PATTERN_STALE] = "rows kept from a text that has changed: rejected drafts not rolled "
                           "back, or a cache not reset",
@@ -69,29 +88,11 @@ static const char *suspects(const location *l)
                          "to the compiler, "
                          "or another exp",
     };
-    const bool narrow = l->path->by->kv.form != KV_F32;
-    if (l->changing)
-        return "not repeatable: memory that was never written, a race, the time or a generator of "
-               "random numbers";
-    if (l->idle)
-        return "all T rows reused: the last ones are to be computed again, for their logits";
-    if (l->path->decoders == 2 && is_stored(l->at.stage) && l->pattern == PATTERN_OTHER)
-        return shared;
-    if (l->at.stage == STAGE_SEES && l->path->by->kv.keep == KV_HEAVY)
-        return suspects_of_eviction(l);
-    const bool taken_back =
-        strcmp(l->path->name, "after rollbacks") == 0 || strcmp(l->path->name, "after edits") == 0;
-    if (is_stored(l->at.stage) && narrow && !taken_back && l->pattern == PATTERN_OTHER &&
-        l->apart <= SIMILAR)
-        return "a scale or a rounding on one side: numbers written by one rule and read by another";
-    if (l->pattern == PATTERN_LENGTH && l->path->by->kv.keep == KV_WINDOW)
-        return l->n > l->expected_n ? "a window that is too long: a row that should have left it"
-                                    : "a window that is too short: a row has left it too early";
-    if (l->late)
-        return "V or K stored one slot too late";
-    const char *known = is_stored(l->at.stage) ? stored[l->pattern] : anywhere[l->pattern];
-    if (known)
-        return known;
+    return is_stored(l->at.stage) ? stored[l->pattern] : anywhere[l->pattern];
+}
+
+static const char *suspects_of_stage(const location *l)
+{
     switch (l->at.stage) {
     case STAGE_EMBED:
         if (l->shifted)
@@ -114,6 +115,25 @@ static const char *suspects(const location *l)
         return "another input: a step left out or done twice, another token's row, another layer's "
                "weights";
     }
+}
+
+// Classic bugs by where they are first seen and what that looks like (notes/06-bugs.md).
+static const char *suspects(const location *l)
+{
+    if (l->changing)
+        return "not repeatable: memory that was never written, a race, the time or a generator of "
+               "random numbers";
+    if (l->idle)
+        return "all T rows reused: the last ones are to be computed again, for their logits";
+    if (l->path->decoders == 2 && is_stored(l->at.stage) && l->pattern == PATTERN_OTHER)
+        return "static or global state, which two decoders share: a row of one overwritten by the "
+               "other";
+    const char *known = suspects_of_spec(l);
+    if (!known && l->late)
+        known = "V or K stored one slot too late";
+    if (!known)
+        known = suspects_of_pattern(l);
+    return known ? known : suspects_of_stage(l);
 }
 
 void location_suspect(location *l)

@@ -9,6 +9,13 @@
 
 enum { KIB = 1 << 10, MIB = 1 << 20 };
 
+// A median in milliseconds, and its interval.
+#define MEDIAN(OF)                                                                                 \
+    {"median_ns", OF " (ms)", 1e6}, {"ci_lo_ns", "from (ms)", 1e6},                                \
+    {                                                                                              \
+        "ci_hi_ns", "to (ms)", 1e6                                                                 \
+    }
+
 // In the order of the indices in report.h.
 const report_plain report_plains[] = {
     {.name = "strategies",
@@ -36,9 +43,7 @@ const report_plain report_plains[] = {
      .shown = {{"context", "prompt (tokens)", REPORT_COUNT},
                {"computed", "computed", REPORT_COUNT},
                {"decoder", "the others come", REPORT_TEXT},
-               {"median_ns", "TTFT (ms)", 1e6},
-               {"ci_lo_ns", "from (ms)", 1e6},
-               {"ci_hi_ns", "to (ms)", 1e6},
+               MEDIAN("TTFT"),
                {"of_cold", "of cold (%)", 0.01},
                {"of_rows_alone", "of rows alone", 1}}},
     {.name = "prefix",
@@ -50,9 +55,7 @@ const report_plain report_plains[] = {
      .texts = 3,
      .shown = {{"decoder", "prompt cache", REPORT_TEXT},
                {"turns", "turns", REPORT_COUNT},
-               {"median_ns", "time (ms)", 1e6},
-               {"ci_lo_ns", "from (ms)", 1e6},
-               {"ci_hi_ns", "to (ms)", 1e6},
+               MEDIAN("time"),
                {"samples", "samples", REPORT_COUNT}}},
     {.name = "prefix: placement",
      .question = "Does it matter where in a prompt something changes?",
@@ -62,9 +65,7 @@ const report_plain report_plains[] = {
      .caption = "Time to the first token of the second prompt, medians with their 95 % intervals",
      .texts = 3,
      .shown = {{"decoder", "64 tokens change", REPORT_TEXT},
-               {"median_ns", "TTFT (ms)", 1e6},
-               {"ci_lo_ns", "from (ms)", 1e6},
-               {"ci_hi_ns", "to (ms)", 1e6},
+               MEDIAN("TTFT"),
                {"samples", "samples", REPORT_COUNT}}},
     {.name = "prefix --trace",
      .question = "How many blocks of a day's prompts would a cache of this size find again?",
@@ -84,9 +85,7 @@ const report_plain report_plains[] = {
      .texts = 3,
      .shown = {{"context", "tokens", REPORT_COUNT},
                {"decoder", "rows", REPORT_TEXT},
-               {"median_ns", "time (ms)", 1e6},
-               {"ci_lo_ns", "from (ms)", 1e6},
-               {"ci_hi_ns", "to (ms)", 1e6},
+               MEDIAN("time"),
                {"samples", "samples", REPORT_COUNT}}},
     {.name = "speculate",
      .question = "When does drafting pay?",
@@ -124,9 +123,7 @@ const report_plain report_plains[] = {
      .texts = 2,
      .shown = {{"context", "context (tokens)", REPORT_COUNT},
                {"users", "users", REPORT_COUNT},
-               {"median_ns", "pass (ms)", 1e6},
-               {"ci_lo_ns", "from (ms)", 1e6},
-               {"ci_hi_ns", "to (ms)", 1e6},
+               MEDIAN("pass"),
                {"tokens_per_s", "tokens/s", 1},
                {"of_one", "of one user's", 1}}},
 };

@@ -354,6 +354,7 @@ static status run_contained(plugin_body *body, void *argument, const plugin_limi
         run_child(body, argument, alive);
     close(alive[0]);
     if (child < 0) {
+        adopt_descendants(false);
         close(alive[1]);
         return status_fail("cannot start the plug-in's process: %s", strerror(errno));
     }

@@ -19,7 +19,6 @@ static status renew(player *p, size_t which)
     if (p->by[which])
         by->api->destroy(p->by[which]);
     p->by[which] = NULL;
-    p->shown[which] = NULL;
     return subject_create(by, p->m, ways_room(p->program, which), &p->by[which]);
 }
 
@@ -98,10 +97,10 @@ status player_make(player *p, size_t i, outcome *out)
     const move *m = &p->program->moves[i];
     const decoder_api *api = p->program->by->api;
     const float *got = NULL;
+    p->shown[m->decoder] = NULL;
     status s = m->renew ? renew(p, m->decoder) : NULL;
     if (s)
         return s;
-    p->shown[m->decoder] = NULL;
     if (m->reset)
         api->reset(p->by[m->decoder]);
     status failed = api->step(p->by[m->decoder], m->ids, m->T, m->wanted, &got);
@@ -436,10 +435,8 @@ void program_print(const way *w, const outcome *o, FILE *f)
     else if (o->fault == FAULT_ACCEPTED)
         fprintf(f, "    // returned NULL, although its arguments are wrong\n");
     else if (o->fault == FAULT_SHARED)
-        fprintf(f,
-                "    // has changed what %c's last step returned, which is %c's own until its\n"
-                "    // next call (common/decoder.h)\n",
-                "ba"[w->moves[w->n - 1].decoder], "ba"[w->moves[w->n - 1].decoder]);
+        fprintf(f, "    // has changed what the other one's last step returned, which is to stay\n"
+                   "    // until that one's next call (common/decoder.h)\n");
     else {
         format_wrapped(f, "    /* failed:", 7, o->message);
         fputs("    */\n", f);

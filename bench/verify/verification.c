@@ -379,16 +379,17 @@ static status run_task(verification *v, const task *t, worker *own)
         s = subject_create(v->tested, v->m, v->last, &own->other);
     decoder *d = t->way == RECOMPUTED ? own->judge : own->tested;
     uint64_t *rows_computed = s ? NULL : rows_of(v, t->way);
+    const bool edits = rows_computed == &v->rows_edited;
     own->T_before = 0;
     if (rows_computed)
         v->tested->api->observe(d, count_rows, rows_computed);
     for (size_t i = t->first; !s && i < t->first + t->n; i++) {
         const bool first = w->moves[i].decoder == 0;
         s = make_move(v, t->way, i, first ? d : own->other, first, own->ids);
-        if (rows_computed == &v->rows_edited && rows_computed && !w->moves[i].refused)
+        if (edits && !w->moves[i].refused)
             v->rows_changed += rows_needed(own, &w->moves[i]);
         // Also before the end: a cache may be right there alone.
-        if (!s && t->way == ONE_BY_ONE && i == w->n * 2 / 3)
+        if (!s && t->way == ONE_BY_ONE && i + 1 < w->n && i == w->n * 2 / 3)
             s = check_cache(v, t->way, i, own->judge, d, own->ids);
     }
     if (rows_computed)

@@ -73,3 +73,11 @@ status input_ids(const char *text, size_t n, size_t limit, int **ids, size_t *co
     }
     return NULL;
 }
+
+bool input_ends_in(const char *text, const char *end, size_t *before)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    const bool ends = n > m && strcmp(text + n - m, end) == 0;
+    *before = ends ? n - m : n;
+    return ends;
+}

@@ -16,6 +16,10 @@ bool input_whole(const char *digits, size_t n, uint64_t most, uint64_t *out);
 // if there is none, or a larger one.
 bool input_digits(const char **text, uint64_t most, uint64_t *out);
 
+// Whether text ends in `end`, with something before it; *before: how many characters that is, or
+// all of them.
+bool input_ends_in(const char *text, const char *end, size_t *before);
+
 // A list of ids separated by commas or white space, n characters, to a new array (free it with
 // memory_free). Refused, naming the item and its place, unless each is a whole number below
 // `limit`; limit <= 2^31.

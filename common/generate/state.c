@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/input.h"
 #include "common/file/file.h"
 
 status state_refuse(const char *program, const char *what)
@@ -25,10 +26,9 @@ status state_load(const state_api *api, decoder *d, const model *m, const char *
 
 size_t state_file(const char *text, bool *is_hidden)
 {
-    static const char hidden[] = ",hidden";
-    const size_t n = strlen(text), suffix = sizeof hidden - 1;
-    *is_hidden = n > suffix && strcmp(text + n - suffix, hidden) == 0;
-    return *is_hidden ? n - suffix : n;
+    size_t n;
+    *is_hidden = input_ends_in(text, ",hidden", &n);
+    return n;
 }
 
 // FILE of TEXT, with a zero behind it.

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/input.h"
 #include "common/base/memory.h"
 #include "common/file/file.h"
 
@@ -32,12 +33,6 @@ struct checkpoint {
 
 // ---- Which files ----
 
-static bool ends_so(const char *name, const char *end)
-{
-    const size_t n = strlen(name), m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0;
-}
-
 // Weights in formats that are not read, by what their names end in; part of a model is none.
 static bool is_other_format(const char *name)
 {
@@ -45,8 +40,9 @@ static bool is_other_format(const char *name)
         ".bin",  ".bin.index.json", ".h5",     ".msgpack",
         ".gguf", ".ggml",           ".pt",     ".pth",
         ".ckpt", ".onnx",           ".tflite", "adapter_model.safetensors"};
+    size_t before;
     for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++)
-        if (strcmp(name, ENDS[i]) == 0 || ends_so(name, ENDS[i]))
+        if (strcmp(name, ENDS[i]) == 0 || input_ends_in(name, ENDS[i], &before))
             return true;
     return false;
 }
@@ -72,7 +68,9 @@ static status check_formats(const char *dir)
 // A shard's name is that of a file beside the index, and leads nowhere else.
 static bool is_plain_name(const char *name)
 {
-    return name && ends_so(name, ".safetensors") && *name != '.' && !strchr(name, '/');
+    size_t before;
+    return name && input_ends_in(name, ".safetensors", &before) && *name != '.' &&
+           !strchr(name, '/');
 }
 
 static int by_shard_name(const void *a, const void *b)

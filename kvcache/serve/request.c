@@ -168,9 +168,11 @@ static status check_fields(const json_t *object, const char *a, const char *b)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)object, name,
-                        value) if (strcmp(name, a) != 0 && strcmp(name, b) != 0 &&
-                                   !json_is_null(value)) return unknown_field(name);
+    json_object_foreach((json_t *)object, name, value)
+    {
+        if (strcmp(name, a) != 0 && strcmp(name, b) != 0 && !json_is_null(value))
+            return unknown_field(name);
+    }
     return NULL;
 }
 
@@ -254,13 +256,15 @@ static bool is_given(const request *q, const char *name)
 
 static status read_field(const char *name, const json_t *value, request *q)
 {
+    if (json_is_null(value))
+        return NULL;
     for (size_t i = 0; i < FIELDS; i++)
         if (strcmp(name, fields[i].name) == 0) {
             q->param = fields[i].name;
-            return json_is_null(value) ? NULL : fields[i].read(value, q);
+            return fields[i].read(value, q);
         }
     q->param = NULL;
-    return json_is_null(value) ? NULL : unknown_field(name);
+    return unknown_field(name);
 }
 
 static status check_model(const json_t *value, const char *model, request *q)
